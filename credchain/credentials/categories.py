@@ -1,0 +1,351 @@
+"""Categories: what kinds of credential a network knows, and which claims each carries.
+
+A category is a JSON file, so that a consortium adds one without code. The network file carries the
+documents, the ledger's parameters their digests.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from ..encoding import Digest, check_text, digest
+from ..errors import InvalidInput
+from ..limits import LIMITS
+
+Claim = bool | int | float | str | list[str]
+Claims = Mapping[str, Claim]
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+_TYPES: Final = ("string", "integer", "number", "boolean", "array")
+RESERVED: Final = frozenset(
+    (
+        "iss",
+        "sub",
+        "aud",
+        "exp",
+        "nbf",
+        "iat",
+        "jti",
+        "cnf",
+        "vct",
+        "status",
+        "_sd",
+        "_sd_alg",
+        "...",
+        "npi",
+        "valid_from",
+        "valid_until",
+        "renews",
+        "line",
+        "attestation",
+        "note",
+    )
+)
+"""Registered names of JWT, SD-JWT and SD-JWT VC, and columns of our tables: never claims."""
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """One category. ``schemas`` holds each claim's JSON Schema, in the file's order."""
+
+    name: str
+    title: str
+    description: str
+    subject: str
+    document: str
+    primary_source: str
+    exclusive: bool
+    jurisdiction_claim: str | None
+    until: str
+    max_months: int | None
+    renew_every_months: int | None
+    matches: tuple[str, ...]
+    schemas: Mapping[str, Mapping[str, Any]]
+    required: tuple[str, ...]
+    source: Mapping[str, Any] = field(repr=False)
+    digest: Digest = field(repr=False)
+
+    @property
+    def by_npi(self) -> bool:
+        return self.subject == "npi"
+
+    @property
+    def published(self) -> bool:
+        return self.document == "published"
+
+    def matching_key(self, claims: Claims) -> str:
+        """Tells one running credential of an issuer and person from another, across renewals."""
+        return canonical_json({name: claims.get(name, "") for name in self.matches})
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no white space (RFC 8785 for the values that we allow)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def parse_json(text: str, what: str) -> Any:
+    """JSON without duplicate keys and without NaN; InvalidInput otherwise."""
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(items)
+        if len(result) != len(items):
+            raise InvalidInput(f"{what} has a key that stands twice", field=what)
+        return result
+
+    def no_constant(name: str) -> Any:
+        raise InvalidInput(f"{what} holds {name}, which is not JSON", field=what)
+
+    try:
+        return json.loads(text, object_pairs_hook=pairs, parse_constant=no_constant)
+    except InvalidInput:
+        raise
+    except (ValueError, RecursionError) as problem:
+        raise InvalidInput(f"{what} is not JSON: {problem}", field=what) from problem
+
+
+def parse_category(document: Any) -> Category:
+    """A category from its JSON document, every part checked; InvalidInput names the part."""
+    reader = _Part(document, "category")
+    name = reader.text("category")
+    if not _NAME.match(name):
+        raise InvalidInput(f"category {name!r} is not lower-case letters and _", field="category")
+    reader = _Part(document, name)
+    reader.one_of("version", (1,))
+    validity = reader.part("validity")
+    renewal = reader.part("renewal")
+    claims = reader.part("claims")
+    schemas = _read_schemas(claims, name)
+    required = tuple(claims.texts("required"))
+    matches = tuple(renewal.texts("matches"))
+    jurisdiction = reader.text("jurisdiction_claim") if reader.has("jurisdiction_claim") else None
+    for claim in (*required, *matches, *([jurisdiction] if jurisdiction else [])):
+        if claim not in schemas:
+            raise InvalidInput(f"{name} names the claim {claim}, which it does not define", field=name)
+    until: str = validity.one_of("until", ("required", "optional", "never"))
+    return Category(
+        name=name,
+        title=reader.text("title"),
+        description=reader.text("description"),
+        subject=reader.one_of("subject", ("npi", "holder")),
+        document=reader.one_of("document", ("published", "sealed")),
+        primary_source=reader.text("primary_source"),
+        exclusive=reader.one_of("exclusive", (True, False)),
+        jurisdiction_claim=jurisdiction,
+        until=until,
+        max_months=validity.months("max_months"),
+        renew_every_months=renewal.months("every_months"),
+        matches=matches,
+        schemas=schemas,
+        required=required,
+        source=document,
+        digest=_category_digest(document, name),
+    )
+
+
+def _read_schemas(claims: _Part, name: str) -> dict[str, Mapping[str, Any]]:
+    claims.one_of("type", ("object",))
+    claims.one_of("additionalProperties", (False,))
+    properties = claims.part("properties")
+    schemas: dict[str, Mapping[str, Any]] = {}
+    for claim in properties.names():
+        if claim in RESERVED or not _NAME.match(claim):
+            raise InvalidInput(f"{name} defines the claim {claim}, a reserved name", field=name)
+        schema = properties.part(claim)
+        schema.one_of("type", _TYPES)
+        schema.text("title")
+        schema.text("description")
+        schemas[claim] = schema.value
+    if not 1 <= len(schemas) <= LIMITS.disclosures:
+        raise InvalidInput(f"{name} must define 1 to {LIMITS.disclosures} claims", field=name)
+    return schemas
+
+
+def _category_digest(document: Any, name: str) -> Digest:
+    _check_numbers(document, name)
+    text = canonical_json(document)
+    if not text.isascii() or len(text) > LIMITS.category_bytes:
+        raise InvalidInput(f"{name} must be ASCII and at most {LIMITS.category_bytes} bytes", field=name)
+    return digest("category", text.encode())
+
+
+def _check_numbers(value: Any, name: str) -> None:
+    """Floats whose shortest decimal is the same in every language, or the digest would not be."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            _check_numbers(item, name)
+    elif isinstance(value, float) and ("e" in repr(value) or value.is_integer()):
+        raise InvalidInput(f"{name} holds the number {value!r}: write it without exponent", field=name)
+
+
+class _Part:
+    """A JSON object of a category file, read by name."""
+
+    def __init__(self, value: Any, what: str) -> None:
+        if not isinstance(value, dict):
+            raise InvalidInput(f"{what} must be a JSON object", field=what)
+        self.value: dict[str, Any] = value
+        self._what = what
+
+    def _get(self, name: str) -> Any:
+        if name not in self.value:
+            raise InvalidInput(f"{self._what} lacks {name}", field=f"{self._what}.{name}")
+        return self.value[name]
+
+    def has(self, name: str) -> bool:
+        return name in self.value
+
+    def names(self) -> list[str]:
+        return list(self.value)
+
+    def text(self, name: str) -> str:
+        value = self._get(name)
+        if not isinstance(value, str) or not value:
+            raise InvalidInput(f"{self._what}.{name} must be text", field=f"{self._what}.{name}")
+        return check_text(value, f"{self._what}.{name}")
+
+    def one_of(self, name: str, allowed: tuple[Any, ...]) -> Any:
+        value = self._get(name)
+        if not any(value is each or (value == each and type(value) is type(each)) for each in allowed):
+            raise InvalidInput(
+                f"{self._what}.{name} must be one of {', '.join(str(each) for each in allowed)}",
+                field=f"{self._what}.{name}",
+            )
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        value = self._get(name)
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise InvalidInput(f"{self._what}.{name} must be a list of text", field=f"{self._what}.{name}")
+        return value
+
+    def months(self, name: str) -> int | None:
+        value = self.value.get(name)
+        if value is None:
+            return None
+        if type(value) is not int or not 1 <= value <= 1200:
+            raise InvalidInput(f"{self._what}.{name} must be 1 to 1200 months", field=f"{self._what}.{name}")
+        return value
+
+    def part(self, name: str) -> _Part:
+        return _Part(self._get(name), f"{self._what}.{name}")
+
+
+def claim_from_text(category: Category, name: str, text: str) -> Claim:
+    """A claim's value from what a person typed, as the schema types it.
+
+    Lists are separated by ``;``. Whether the value fits the schema is `check_claims`' affair.
+    """
+    schema = category.schemas.get(name)
+    if schema is None:
+        raise InvalidInput(
+            f"{category.name} has no claim {name}",
+            field=name,
+            hint=f"its claims are {', '.join(category.schemas)}",
+        )
+    kind = schema["type"]
+    if kind == "boolean":
+        truth = {"true": True, "yes": True, "false": False, "no": False}.get(text.strip().lower())
+        if truth is None:
+            raise InvalidInput(f"{name} is {text[:60]!r}, neither true nor false", field=name)
+        return truth
+    if kind == "array":
+        return [part.strip() for part in text.split(";") if part.strip()]
+    if kind in ("integer", "number"):
+        return _number(name, text.strip(), whole=kind == "integer")
+    return text
+
+
+def _number(name: str, text: str, *, whole: bool) -> int | float:
+    pattern = r"-?[0-9]{1,15}\Z" if whole else r"-?[0-9]{1,12}(\.[0-9]{1,6})?\Z"
+    if not re.match(pattern, text):
+        described = "a whole number" if whole else "a number"
+        raise InvalidInput(f"{name} is {text[:60]!r}, not {described}", field=name)
+    value = float(text)
+    return int(text) if whole or value.is_integer() else value
+
+
+def check_claims(category: Category, claims: Mapping[str, Any]) -> Claims:
+    """The claims, if they fit the category's schema; InvalidInput names the first that does not."""
+    for name in claims:
+        if name not in category.schemas:
+            raise InvalidInput(
+                f"{category.name} has no claim {name}",
+                field=name,
+                hint=f"its claims are {', '.join(category.schemas)}",
+            )
+    for name in category.required:
+        if name not in claims:
+            raise InvalidInput(
+                f"{category.name} requires the claim {name}",
+                field=name,
+                hint=str(category.schemas[name]["description"]),
+            )
+    for name, value in claims.items():
+        _check_claim(category, name, value)
+    return cast(Claims, claims)
+
+
+def _check_claim(category: Category, name: str, value: Any) -> None:
+    schema = category.schemas[name]
+    for text in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
+        if isinstance(text, str):
+            check_text(text, name, max_bytes=LIMITS.claim_bytes)
+    validator = _validator(category.name, name, canonical_json(schema))
+    problem = next(iter(validator.iter_errors(value)), None)
+    if problem is not None:
+        examples = schema.get("examples") or []
+        hint = f"{schema['description']}" + (f"; for example {examples[0]}" if examples else "")
+        raise InvalidInput(f"{name}: {_explain(problem)}", field=name, hint=hint)
+
+
+def _explain(problem: Any) -> str:
+    """A schema violation in words that name no JSON Schema keyword."""
+    shown = repr(problem.instance)
+    shown = shown if len(shown) <= 60 else shown[:57] + "…"
+    kind, bound = problem.validator, problem.validator_value
+    words = {
+        "type": f"{shown} is not of the type {bound}",
+        "enum": f"{shown} is not one of {', '.join(map(str, bound)) if kind == 'enum' else ''}",
+        "format": f"{shown} is not a {bound} that exists",
+        "pattern": f"{shown} does not have the form asked for",
+        "minLength": f"{shown} is too short",
+        "maxLength": f"{shown} is longer than {bound} characters",
+        "minimum": f"{shown} is less than {bound}",
+        "maximum": f"{shown} is more than {bound}",
+        "multipleOf": f"{shown} is not a multiple of {bound}",
+        "minItems": "the list is too short",
+        "maxItems": f"the list has more than {bound} items",
+        "uniqueItems": "the list names something twice",
+    }
+    return words.get(kind) or str(problem.message)
+
+
+_VALIDATORS: dict[tuple[str, str, str], Any] = {}
+
+
+def _validator(category: str, claim: str, schema: str) -> Any:
+    key = (category, claim, schema)
+    if key not in _VALIDATORS:
+        from jsonschema import Draft202012Validator, FormatChecker
+        from jsonschema.exceptions import SchemaError
+
+        parsed = json.loads(schema)
+        try:
+            Draft202012Validator.check_schema(parsed)
+        except SchemaError as problem:
+            raise InvalidInput(
+                f"{category}.{claim} is not a JSON Schema: {problem.message}", field=claim
+            ) from problem
+        _VALIDATORS[key] = Draft202012Validator(parsed, format_checker=FormatChecker(["date"]))
+    return _VALIDATORS[key]
+
+
+def jurisdiction_covers(jurisdictions: tuple[str, ...], state: str) -> bool:
+    """Whether an issuer's jurisdictions (ISO 3166-2, ``US`` or ``US-CA``) cover a state's code."""
+    return "US" in jurisdictions or f"US-{state}" in jurisdictions

@@ -1,0 +1,191 @@
+"""Headers and blocks, and the receipt that a client keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from .. import keys
+from ..certificates import Certificate, Height, Millis, ValidatorSet, View, check_certificate
+from ..encoding import DIGEST_BYTES, Digest, Fields, Value, decode, digest, encode
+from ..errors import InvalidInput, ProofError
+from ..keys import Did
+from ..limits import LIMITS
+from . import merkle
+from .transactions import MAX_BYTES, Transaction
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a certificate certifies.
+
+    ``parent`` is the previous header's digest, at height 1 the network's; ``view`` is that of the
+    block's first proposal; ``validators`` and ``next_validators`` are digests of `ValidatorSet`.
+    """
+
+    network: Digest
+    height: Height
+    parent: Digest
+    time: Millis
+    view: View
+    proposer: Did
+    transactions_root: Digest
+    transaction_count: int
+    state_root: Digest
+    validators: Digest
+    next_validators: Digest
+
+    def fields(self) -> dict[str, Value]:
+        return {
+            "version": VERSION,
+            "network": self.network,
+            "height": self.height,
+            "parent": self.parent,
+            "time": self.time,
+            "view": self.view,
+            "proposer": self.proposer,
+            "transactions_root": self.transactions_root,
+            "transaction_count": self.transaction_count,
+            "state_root": self.state_root,
+            "validators": self.validators,
+            "next_validators": self.next_validators,
+        }
+
+    @cached_property
+    def encoded(self) -> bytes:
+        return encode(self.fields())
+
+    @cached_property
+    def digest(self) -> Digest:
+        return digest("header", self.encoded)
+
+    @staticmethod
+    def read(fields: Fields) -> Header:
+        fields.integer("version", at_least=VERSION, at_most=VERSION)
+        return Header(
+            network=fields.digest("network"),
+            height=Height(fields.integer("height", at_least=1)),
+            parent=fields.digest("parent"),
+            time=Millis(fields.integer("time")),
+            view=View(fields.integer("view")),
+            proposer=keys.check_did(fields.text("proposer"), "proposer"),
+            transactions_root=fields.digest("transactions_root"),
+            transaction_count=fields.integer("transaction_count"),
+            state_root=fields.digest("state_root"),
+            validators=fields.digest("validators"),
+            next_validators=fields.digest("next_validators"),
+        )
+
+    @staticmethod
+    def decode(data: bytes) -> Header:
+        return decode(data, Header.read, Header.fields, "header", max_bytes=4096)
+
+
+@dataclass(frozen=True)
+class Block:
+    header: Header
+    transactions: tuple[Transaction, ...]
+
+    @cached_property
+    def encoded(self) -> bytes:
+        return encode(
+            {
+                "header": self.header.encoded,
+                "transactions": [each.encoded for each in self.transactions],
+            }
+        )
+
+    @staticmethod
+    def decode(data: bytes) -> Block:
+        def one(item: object, field: str) -> bytes:
+            if type(item) is not bytes or len(item) > MAX_BYTES:
+                raise InvalidInput(f"{field} must be a transaction's bytes", field=field)
+            return item
+
+        def read(fields: Fields) -> tuple[bytes, tuple[bytes, ...]]:
+            return fields.binary("header"), fields.items("transactions", one, at_most=100_000)
+
+        def write(parts: tuple[bytes, tuple[bytes, ...]]) -> Value:
+            return {"header": parts[0], "transactions": list(parts[1])}
+
+        header, transactions = decode(data, read, write, "block")
+        return Block(Header.decode(header), tuple(Transaction.decode(each) for each in transactions))
+
+
+def transactions_root(transactions: tuple[Transaction, ...]) -> Digest:
+    """The Merkle root over the transactions' wire bytes, signature included."""
+    return merkle.root([merkle.leaf(each.encoded) for each in transactions])
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedHeader:
+    """A header with its certificate; not checked by being one (see `check`)."""
+
+    header: Header
+    certificate: Certificate
+
+    def check(self, validators: ValidatorSet, network: Digest) -> None:
+        """ProofError unless a quorum of these validators certified this header of this network."""
+        header = self.header
+        if header.network != network:
+            raise ProofError("the header is of another network", field="header.network")
+        if header.validators != validators.digest():
+            raise ProofError(
+                "the header names other validators than the trust anchor",
+                field="header.validators",
+                hint="ask an operator for the current network.json and join again",
+            )
+        if self.certificate.view < header.view:
+            raise ProofError("the certificate is of a view before the proposal", field="certificate.view")
+        check_certificate(self.certificate, validators, network, header.height, header.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What shows that a transaction is on the ledger: its place in a certified block."""
+
+    certified: CertifiedHeader
+    index: int
+    path: tuple[Digest, ...]
+
+    def fields(self) -> dict[str, Value]:
+        return {
+            "header": self.certified.header.encoded,
+            "certificate": self.certified.certificate.encode(),
+            "index": self.index,
+            "path": list(self.path),
+        }
+
+    def encode(self) -> bytes:
+        return encode(self.fields())
+
+    @staticmethod
+    def read(fields: Fields) -> Receipt:
+        def sibling(item: object, field: str) -> Digest:
+            if type(item) is not bytes or len(item) != DIGEST_BYTES:
+                raise InvalidInput(f"{field} must be 32 bytes", field=field)
+            return Digest(item)
+
+        certified = CertifiedHeader(
+            Header.decode(fields.binary("header")), Certificate.decode(fields.binary("certificate"))
+        )
+        path = fields.items("path", sibling, at_most=LIMITS.proof_depth)
+        return Receipt(certified, fields.integer("index"), path)
+
+    @staticmethod
+    def decode(data: bytes) -> Receipt:
+        return decode(data, Receipt.read, Receipt.fields, "receipt", max_bytes=64 * 1024)
+
+    def check(self, transaction: bytes, validators: ValidatorSet, network: Digest) -> None:
+        """ProofError unless the transaction's wire bytes are in that block of this network."""
+        self.certified.check(validators, network)
+        header = self.certified.header
+        merkle.check_path(
+            header.transactions_root,
+            header.transaction_count,
+            self.index,
+            merkle.leaf(transaction),
+            self.path,
+        )

@@ -1,0 +1,192 @@
+"""Executing a block: transactions in order over the committed state, then the roots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ..certificates import Height, Millis, ValidatorSet, View
+from ..encoding import Digest
+from ..errors import InvalidInput, ProofError, Rejected
+from ..keys import Did
+from .blocks import Block, Header, transactions_root
+from .rules import BlockContext, apply_transaction
+from .state import Record, State, StateKey, StateReader
+from .statemap import StateMap, value_digest
+from .transactions import Transaction
+
+Repeated = Callable[[Digest], bool]
+
+
+@dataclass(frozen=True)
+class Tip:
+    """Where the chain stands: what the next block builds on. At height 0 it is genesis."""
+
+    network: Digest
+    height: Height
+    digest: Digest
+    time: Millis
+    view: View
+    state_map: StateMap
+    validators: ValidatorSet
+
+
+@dataclass(frozen=True)
+class StateChange:
+    """One record that a block wrote."""
+
+    key: StateKey
+    record: Record
+    value: bytes
+
+
+@dataclass(frozen=True)
+class ExecutedBlock:
+    """A block with the effects that its roots speak of, ready to be stored."""
+
+    block: Block
+    changes: tuple[StateChange, ...]
+    state_map: StateMap
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A transaction that could not go into the proposal, and why."""
+
+    transaction: Transaction
+    reason: Rejected
+
+
+def propose(
+    tip: Tip,
+    base: StateReader,
+    transactions: Iterable[Transaction],
+    *,
+    time: Millis,
+    view: View,
+    proposer: Did,
+    repeated: Repeated,
+) -> tuple[ExecutedBlock, list[Refusal]]:
+    """The next block, of those transactions that apply, as many as the parameters allow.
+
+    Signatures must have been checked. A transaction that does not fit is left out silently: it goes
+    into a later block; one that the rules refuse is given back.
+    """
+    state = State(base)
+    parameters = state.parameters
+    context = BlockContext(tip.network, Height(tip.height + 1), time)
+    chosen: list[Transaction] = []
+    refused: list[Refusal] = []
+    ids: set[Digest] = set()
+    operations = size = 0
+    for transaction in transactions:
+        operations += len(transaction.operations)
+        size += len(transaction.encoded)
+        if chosen and (operations > parameters.block_operations or size > parameters.block_bytes):
+            break
+        try:
+            apply_transaction(state, transaction, context, lambda each: each in ids or repeated(each))
+        except Rejected as reason:
+            refused.append(Refusal(transaction, reason))
+            operations -= len(transaction.operations)
+            size -= len(transaction.encoded)
+            continue
+        ids.add(transaction.id)
+        chosen.append(transaction)
+    executed = _seal(tip, state, tuple(chosen), time=time, view=view, proposer=proposer)
+    return executed, refused
+
+
+def execute(tip: Tip, base: StateReader, block: Block, repeated: Repeated) -> ExecutedBlock:
+    """The block's effects, if it is valid on this tip: a function of state and block alone.
+
+    Errors: InvalidInput for a header that does not follow the tip, Rejected for a transaction that
+    the rules refuse, ProofError for a signature or a root that does not hold.
+    """
+    header = block.header
+    _check_header(tip, header)
+    state = State(base)
+    parameters = state.parameters
+    if sum(len(each.operations) for each in block.transactions) > max(
+        parameters.block_operations, parameters.transaction_operations
+    ):
+        raise InvalidInput("the block has too many operations", field="block")
+    if sum(len(each.encoded) for each in block.transactions) > max(
+        parameters.block_bytes, parameters.transaction_bytes
+    ):
+        raise InvalidInput("the block has too many bytes", field="block")
+    context = BlockContext(tip.network, header.height, header.time)
+    ids: set[Digest] = set()
+    for transaction in block.transactions:
+        if not transaction.signature_holds():
+            raise ProofError("a transaction's signature does not hold", field="signature")
+        apply_transaction(state, transaction, context, lambda each: each in ids or repeated(each))
+        ids.add(transaction.id)
+    executed = _seal(
+        tip,
+        state,
+        block.transactions,
+        time=header.time,
+        view=header.view,
+        proposer=header.proposer,
+    )
+    if executed.block.header != header:
+        raise ProofError("the block's header does not follow from its content", field="header")
+    return executed
+
+
+def _check_header(tip: Tip, header: Header) -> None:
+    if header.network != tip.network:
+        raise InvalidInput("the block is of another network", field="header.network")
+    if header.height != tip.height + 1 or header.parent != tip.digest:
+        raise InvalidInput(f"the block does not follow height {tip.height}", field="header.parent")
+    if header.time <= tip.time:
+        raise InvalidInput("the block's time is not after its parent's", field="header.time")
+    if tip.validators.index_of(header.proposer) is None:
+        raise InvalidInput("the block's proposer is not a validator", field="header.proposer")
+
+
+def _seal(
+    tip: Tip,
+    state: State,
+    transactions: tuple[Transaction, ...],
+    *,
+    time: Millis,
+    view: View,
+    proposer: Did,
+) -> ExecutedBlock:
+    changes = tuple(StateChange(key, record, record.encode()) for key, record in state.changes())
+    state_map = tip.state_map.update({change.key.key: value_digest(change.value) for change in changes})
+    header = Header(
+        network=tip.network,
+        height=Height(tip.height + 1),
+        parent=tip.digest,
+        time=time,
+        view=view,
+        proposer=proposer,
+        transactions_root=transactions_root(transactions),
+        transaction_count=len(transactions),
+        state_root=state_map.root,
+        validators=tip.validators.digest(),
+        next_validators=state.validators.digest(),
+    )
+    return ExecutedBlock(Block(header, transactions), changes, state_map)
+
+
+def genesis_tip(network: Digest, time: Millis, state_map: StateMap, validators: ValidatorSet) -> Tip:
+    """Height 0, which has no block: the parent of block 1 is the network itself."""
+    return Tip(network, Height(0), network, time, View(0), state_map, validators)
+
+
+def next_tip(tip: Tip, executed: ExecutedBlock, validators: ValidatorSet) -> Tip:
+    """The tip after a block; ``validators`` are those of its state."""
+    header = executed.block.header
+    return Tip(
+        tip.network,
+        header.height,
+        header.digest,
+        header.time,
+        header.view,
+        executed.state_map,
+        validators,
+    )

@@ -1,0 +1,118 @@
+"""The state as the rules see it: typed records by key, changed in layers that can be dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, cast
+
+from ..certificates import ValidatorSet
+from ..encoding import Digest, digest, encode
+from ..errors import StorageError
+from ..keys import Did
+from .records import Dossier, Member, Parameters
+
+
+class StateReader(Protocol):
+    """Where committed values come from: storage on a node, a dict in a test."""
+
+    def value(self, key: Digest) -> bytes | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StateKey:
+    """A kind and the parts that name one record of it; ``key`` is its place in the state map."""
+
+    kind: str
+    parts: tuple[str | bytes, ...]
+    key: Digest
+
+
+def _state_key(kind: str, *parts: str | bytes) -> StateKey:
+    return StateKey(kind, parts, digest("state-key", encode([kind, *parts])))
+
+
+def member_key(did: Did) -> StateKey:
+    return _state_key("member", did)
+
+
+def dossier_key(category: str, subject: Digest) -> StateKey:
+    return _state_key("dossier", category, subject)
+
+
+PARAMETERS = _state_key("parameters")
+VALIDATORS = _state_key("validators")
+
+Record = Member | Dossier | Parameters | ValidatorSet
+R = TypeVar("R", bound=Record)
+
+
+class State:
+    """Records read through to a base, written into this layer.
+
+    ``layer()`` gives a state on top of this one: `merge` takes its writes, dropping it drops them.
+    """
+
+    def __init__(self, base: StateReader | State) -> None:
+        self._base = base
+        self._written: dict[StateKey, Record] = {}
+        self._read: dict[StateKey, Record | None] = {}
+
+    def layer(self) -> State:
+        return State(self)
+
+    def merge(self, layer: State) -> None:
+        self._written.update(layer._written)
+
+    def member(self, did: Did) -> Member | None:
+        return self._get(member_key(did), Member.decode)
+
+    def dossier(self, category: str, subject: Digest) -> Dossier:
+        """An empty one where there is none."""
+        found = self._get(dossier_key(category, subject), Dossier.decode)
+        return found or Dossier(category, subject)
+
+    @property
+    def parameters(self) -> Parameters:
+        return self._required(PARAMETERS, Parameters.decode)
+
+    @property
+    def validators(self) -> ValidatorSet:
+        return self._required(VALIDATORS, ValidatorSet.decode)
+
+    def put(self, record: Record) -> None:
+        self._written[key_of_record(record)] = record
+
+    def changes(self) -> list[tuple[StateKey, Record]]:
+        """What was written, ascending by key: the same order on every machine."""
+        return sorted(self._written.items(), key=lambda item: item[0].key)
+
+    def _required(self, key: StateKey, read: Callable[[bytes], R]) -> R:
+        found = self._get(key, read)
+        if found is None:
+            raise StorageError(f"the state has no {key.kind}", hint="run credchain audit")
+        return found
+
+    def _get(self, key: StateKey, read: Callable[[bytes], R]) -> R | None:
+        if key in self._written:
+            return cast(R, self._written[key])
+        if key not in self._read:
+            if isinstance(self._base, State):
+                self._read[key] = self._base._get(key, read)
+            else:
+                value = self._base.value(key.key)
+                self._read[key] = None if value is None else read(value)
+        return cast("R | None", self._read[key])
+
+
+def key_of_record(record: Record) -> StateKey:
+    """Where a record belongs."""
+    match record:
+        case Member():
+            return member_key(record.did)
+        case Dossier():
+            return dossier_key(record.category, record.subject)
+        case Parameters():
+            return PARAMETERS
+        case ValidatorSet():
+            return VALIDATORS

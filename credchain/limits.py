@@ -1,0 +1,68 @@
+"""Bounds that nobody votes on: they protect a program from its input.
+
+Bounds that the ledger's rules read are parameters in the state instead (`ledger.records`).
+Sizes are bytes, durations milliseconds, unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+SECOND: Final = 1_000
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """All such bounds in one value."""
+
+    # encoding
+    depth: int = 8
+    max_integer: int = 2**53 - 1
+    text_bytes: int = 4_096
+    message_bytes: int = 8 * 2**20
+
+    # credentials
+    credential_bytes: int = 32 * 1024
+    disclosures: int = 64
+    claim_bytes: int = 4_096
+    category_bytes: int = 64 * 1024
+    name_bytes: int = 200
+
+    # ledger
+    validators: int = 100
+    roles: int = 8
+    categories: int = 256
+    jurisdictions: int = 128
+    bucket_entries: int = 64
+    proof_depth: int = 64
+    clock_skew: int = 10 * SECOND
+
+    # files and tables that people hand in
+    network_file_bytes: int = 4 * 2**20
+    csv_line_bytes: int = 64 * 1024
+    csv_rows: int = 1_000_000
+    claims_file_bytes: int = 256 * 1024
+    key_file_bytes: int = 8 * 1024
+
+    # node and client
+    dossiers_per_request: int = 200
+    documents_per_deposit: int = 1_000
+    members_per_page: int = 200
+    pool_operations: int = 50_000
+    pool_operations_per_sender: int = 20_000
+    request_timeout: int = 15 * SECOND
+    submit_timeout: int = 30 * SECOND
+    connect_timeout: int = 5 * SECOND
+    answer_bytes: int = 32 * 2**20
+    heartbeat: int = 10 * SECOND
+    requests_under_way: int = 256
+
+    # verification
+    freshness: int = 60 * SECOND
+
+
+LIMITS: Final = Limits()

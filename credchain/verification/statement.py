@@ -1,0 +1,115 @@
+"""The statement: the result of a verification, as values and as the JSON of the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..certificates import Height, Millis
+from ..credentials.categories import Claims
+from ..credentials.dates import rfc3339
+from ..encoding import Digest
+from ..keys import Did
+from .checks import NAMES, Check, Outcome, Standing, Verdict, worst
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialResult:
+    """One entry of a dossier, judged. ``claims`` is None where they are not disclosed.
+
+    After a failed check 1, 5 or 6 ``status``, dates and claims are None: nothing of the credential
+    is shown as fact. ``verdict`` is a `Verdict`, or "history" for an entry that is only listed.
+    """
+
+    category: str
+    attestation: Digest
+    issuer: Did
+    issuer_name: str | None
+    primary_source: str
+    status: str | None
+    valid_from: Millis | None
+    valid_until: Millis | None
+    standing: Standing
+    verdict: str
+    claims: Claims | None
+    checks: tuple[Check, ...]
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "category": self.category,
+            "attestation": self.attestation.hex(),
+            "issuer": self.issuer,
+            "issuer_name": self.issuer_name,
+            "primary_source": self.primary_source,
+            "status": self.status,
+            "valid_from": _time(self.valid_from),
+            "valid_until": _time(self.valid_until),
+            "verdict": self.verdict,
+            "disclosed": self.claims is not None,
+            "claims": None if self.claims is None else dict(self.claims),
+            "checks": [_check_json(each) for each in self.checks],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """The certified header that the statement speaks of."""
+
+    height: Height
+    time: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The verdict and what it rests on. ``as_of`` is None where no node could be believed."""
+
+    verdict: Verdict
+    verified_at: Millis
+    as_of: AsOf | None
+    npi: str | None
+    did: Did | None
+    credentials: tuple[CredentialResult, ...]
+    absent: tuple[str, ...]
+    checks: tuple[Check, ...]
+    sentence: str
+
+    def json(self) -> dict[str, Any]:
+        """The keys of ``verify --json``."""
+        as_of = self.as_of
+        return {
+            "verdict": self.verdict.value,
+            "verified_at": rfc3339(self.verified_at),
+            "as_of": {
+                "height": None if as_of is None else as_of.height,
+                "time": None if as_of is None else rfc3339(as_of.time),
+            },
+            "subject": {"npi": self.npi, "did": self.did},
+            "credentials": [each.json() for each in self.credentials],
+            "absent": [{"category": each} for each in self.absent],
+            "checks": [_check_json(each) for each in self.checks],
+            "statement": self.sentence,
+        }
+
+
+def summarise(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    """One check a number, the worst of all credentials; a number nobody checked is not applicable."""
+    result = []
+    for number in NAMES:
+        same = [check for check in checks if check.id == number]
+        result.append(
+            worst(same) if same else Check(number, Outcome.NOT_APPLICABLE, "nothing that this check is about")
+        )
+    return tuple(result)
+
+
+def _check_json(check: Check) -> dict[str, Any]:
+    return {
+        "id": check.id,
+        "name": check.name,
+        "outcome": check.outcome.value,
+        "detail": check.detail,
+    }
+
+
+def _time(value: Millis | None) -> str | None:
+    return None if value is None else rfc3339(value)

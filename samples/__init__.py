@@ -1,0 +1,1 @@
+"""Sample data: a fictional consortium, its rosters and claims (see README.md)."""
