@@ -49,7 +49,7 @@ class Limits:
     key_file_bytes: int = 8 * 1024
 
     # node and client
-    dossiers_per_request: int = 200
+    dossiers_per_request: int = 64
     documents_per_deposit: int = 1_000
     members_per_page: int = 200
     pool_operations: int = 50_000

@@ -287,11 +287,12 @@ def check_claims(category: Category, claims: Mapping[str, Any]) -> Claims:
                 hint=str(category.schemas[name]["description"]),
             )
     for name, value in claims.items():
-        _check_claim(category, name, value)
+        check_claim(category, name, value)
     return cast(Claims, claims)
 
 
-def _check_claim(category: Category, name: str, value: Any) -> None:
+def check_claim(category: Category, name: str, value: Any) -> None:
+    """InvalidInput unless the value fits the claim's schema."""
     schema = category.schemas[name]
     for text in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
         if isinstance(text, str):

@@ -1,0 +1,488 @@
+"""The client of a node's API: it verifies all that it is told, and asks the next node after a bad
+answer.
+
+An answer that does not hold, a node that is down, slow, stale or another network's all mean the same
+for the caller: not that node. Only when no node is left does the caller hear of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import random
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+
+from . import keys
+from .certificates import Millis
+from .encoding import Digest
+from .errors import CredchainError, InvalidInput, NetworkError, Rejected
+from .keys import Did
+from .ledger.blocks import CertifiedHeader, Receipt
+from .ledger.network import Network
+from .ledger.records import Dossier, Member
+from .limits import LIMITS, SECOND
+from .verification.by_npi import Question, check_freshness, verify_npi
+from .verification.evidence import Answer, ProvedState, open_answer, parse_certified
+from .verification.statement import Statement
+
+T = TypeVar("T")
+Get = Callable[["_Node"], Awaitable[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """One node, and the session to it."""
+
+    url: str
+    session: aiohttp.ClientSession
+    context: ssl.SSLContext | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Which dossier an attestation is in, as a node says; the dossier's proof decides."""
+
+    attestation: Digest
+    category: str
+    subject: Digest
+    issuer: Did
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A transaction's outcome at a node: its receipt, or the head under which it is not there."""
+
+    receipt: Receipt | None
+    head: CertifiedHeader
+
+
+class Client:
+    """Use as an async context manager. ``seen_height`` rises with each header that was verified.
+
+    ``now`` is the caller's clock in milliseconds, ``max_age`` how old a header may be.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        now: Callable[[], Millis],
+        urls: Sequence[str] = (),
+        seen_height: int = 0,
+        max_age: Millis = Millis(LIMITS.freshness),  # noqa: B008  # a constant
+    ) -> None:
+        self.network = network
+        self.now = now
+        self.max_age = max_age
+        self.seen_height = seen_height
+        self.seen_time = network.genesis.time
+        self._urls = list(urls) or _shuffled([node.api for node in network.nodes])
+        self._nodes: list[_Node] = []
+
+    async def __aenter__(self) -> Client:
+        timeout = aiohttp.ClientTimeout(
+            total=LIMITS.request_timeout / SECOND, sock_connect=LIMITS.connect_timeout / SECOND
+        )
+        context = pinned_context(self.network)
+        session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
+        self._session = session
+        self._nodes = [_Node(url.rstrip("/"), session, context) for url in self._urls]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    # --- proved reads ---------------------------------------------------------------------
+
+    async def head(self) -> CertifiedHeader:
+        """A fresh certified header."""
+        return (await self._first(self._head)).certified
+
+    async def verify(self, ask: Callable[[int], Question]) -> Statement:
+        """A statement about an NPI; NetworkError if no node gave an answer that holds.
+
+        ``ask`` makes the question, given the highest height that this client has seen.
+        """
+        question = ask(self.seen_height)
+
+        async def one(node: _Node) -> Statement:
+            answer = await self._answer(node, _dossier_path(question.subjects, documents=True))
+            state = open_answer(answer, self.network)
+            statement = verify_npi(question, state)
+            self._note(state.certified)
+            return statement
+
+        return await self._first(one)
+
+    async def dossiers(self, wanted: Sequence[tuple[str, Digest]]) -> dict[tuple[str, Digest], Dossier]:
+        """The dossiers as proved now; an empty one where there is none."""
+        found: dict[tuple[str, Digest], Dossier] = {}
+        for start in range(0, len(wanted), LIMITS.dossiers_per_request):
+            part = wanted[start : start + LIMITS.dossiers_per_request]
+
+            async def one(node: _Node, part: Sequence[tuple[str, Digest]] = part) -> dict[Any, Dossier]:
+                state = await self._state(node, _dossier_path(part, documents=False))
+                return {key: state.dossier(*key) or Dossier(*key) for key in part}
+
+            found.update(await self._first(one))
+        return found
+
+    async def member(self, did: Did) -> Member | None:
+        """A member's record, or None where it is proved that there is none."""
+
+        async def one(node: _Node) -> Member | None:
+            state = await self._state(node, f"/v1/members/{quote(did, safe=':')}")
+            return state.member(did)
+
+        return await self._first(one)
+
+    async def members(self, role: str | None = None) -> list[Member]:
+        """Members, each proved; that none is left out is only the node's word."""
+        found: list[Member] = []
+        after = ""
+        while True:
+            page, following = await self._first(self._member_page(role, after))
+            found.extend(page)
+            if following is None:
+                return found
+            after = following
+
+    def _member_page(self, role: str | None, after: str) -> Get[tuple[list[Member], str | None]]:
+        path = f"/v1/members?after={quote(after, safe='')}" + (f"&role={role}" if role else "")
+
+        async def one(node: _Node) -> tuple[list[Member], str | None]:
+            body = await self._get(node, path)
+            state = self._open(Answer.parse(body))
+            dids = body.get("members")
+            if type(dids) is not list:
+                raise InvalidInput("members is not a list", field="members")
+            page = [state.member(keys.check_did(str(did))) for did in dids]
+            following = body.get("next")
+            if following is not None and (type(following) is not str or following <= after):
+                raise InvalidInput("the member list does not go on", field="next")
+            height = state.certified.header.height
+            kept = [each for each in page if each is not None]
+            return [each for each in kept if role is None or each.has_role(role, height)], following
+
+        return one
+
+    async def locate(self, prefix: str) -> Location:
+        """Which dossier an attestation is in, by at least 8 digits of its id.
+
+        InvalidInput if no node knows it, or two fit. The caller then reads the dossier, with proof.
+        """
+
+        async def one(node: _Node) -> list[Location]:
+            body = await self._get(node, f"/v1/attestations/{quote(prefix, safe='')}")
+            matches = body.get("matches")
+            if type(matches) is not list:
+                raise InvalidInput("matches is not a list", field="matches")
+            found = [_location(each) for each in matches]
+            if any(not each.attestation.hex().startswith(prefix) for each in found):
+                raise InvalidInput("a match does not fit what was asked", field="matches")
+            return found
+
+        found = await self._first(one)
+        if not found:
+            raise InvalidInput(
+                f"no attestation starts with {prefix}",
+                field="attestation",
+                hint="credchain issued lists yours",
+            )
+        if len(found) > 1:
+            raise InvalidInput(
+                f"more than one attestation starts with {prefix}",
+                field="attestation",
+                hint="give more digits",
+            )
+        return found[0]
+
+    async def document(self, credential: Digest) -> str | None:
+        """A published document as a node has it; the caller checks it against the ledger."""
+
+        async def one(node: _Node) -> str | None:
+            status, data = await self._request(node, "GET", f"/v1/documents/{credential.hex()}")
+            if status == 404:
+                return None
+            if status != 200:
+                raise _problem_of(status, data)
+            return data.decode("utf-8", "replace")
+
+        return await self._first(one)
+
+    # --- writes ---------------------------------------------------------------------------
+
+    async def submit(self, transaction: bytes) -> Receipt:
+        """Send, wait for the certificate, check the receipt.
+
+        Errors: Rejected by the rules; NetworkError if no node took it, or none gave a receipt that
+        holds: then the transaction may still be committed until it expires.
+        """
+
+        async def one(node: _Node) -> Receipt:
+            timeout = LIMITS.submit_timeout + LIMITS.request_timeout
+            status, data = await self._request(
+                node, "POST", "/v1/transactions", transaction, "application/vnd.msgpack", timeout
+            )
+            body = _json(data)
+            if status == 409 and body.get("rule") == "repeated" and "receipt" in body:
+                return self._receipt(body, transaction)
+            if status != 200:
+                raise _problem_of(status, data)
+            return self._receipt(body, transaction)
+
+        return await self._first(one)
+
+    async def outcome(self, transaction: bytes, identifier: Digest) -> Committed:
+        """Whether a transaction is on the ledger, and the head that says how late it is."""
+
+        async def one(node: _Node) -> Committed:
+            status, data = await self._request(node, "GET", f"/v1/transactions/{identifier.hex()}")
+            body = _json(data)
+            if status == 200:
+                receipt = self._receipt(body, transaction)
+                return Committed(receipt, receipt.certified)
+            if status != 404:
+                raise _problem_of(status, data)
+            return Committed(None, self._open(Answer(parse_certified(body))).certified)
+
+        return await self._first(one)
+
+    async def deposit(self, documents: Sequence[tuple[str, Digest, str]]) -> None:
+        """Published documents, (category, subject, text) each, to at least one node."""
+        body = json.dumps(
+            {
+                "documents": [
+                    {"category": category, "subject": subject.hex(), "document": text}
+                    for category, subject, text in documents
+                ]
+            }
+        ).encode()
+
+        async def one(node: _Node) -> None:
+            status, data = await self._request(node, "POST", "/v1/documents", body, "application/json")
+            if status != 200:
+                raise _problem_of(status, data)
+
+        await self._first(one)
+
+    async def status(self) -> list[tuple[str, dict[str, Any] | CredchainError]]:
+        """What each node says of itself, or why it could not be asked. Not proved."""
+
+        async def one(node: _Node) -> tuple[str, dict[str, Any] | CredchainError]:
+            try:
+                return node.url, await self._get(node, "/v1/status")
+            except CredchainError as problem:
+                return node.url, problem
+
+        return list(await asyncio.gather(*(one(node) for node in self._nodes)))
+
+    # --- asking ---------------------------------------------------------------------------
+
+    async def _first(self, ask: Get[T]) -> T:
+        """The first node's answer that holds.
+
+        If none does: what the rules or the form refused, if a node said so; else NetworkError with a
+        line for each node.
+        """
+        problems: list[tuple[str, CredchainError]] = []
+        for node in self._nodes:
+            try:
+                return await ask(node)
+            except CredchainError as problem:
+                problems.append((node.url, problem))
+        rejected = next((each for _, each in problems if isinstance(each, Rejected)), None)
+        if rejected is not None:
+            raise rejected
+        if not problems:
+            raise NetworkError("there is no node to ask", field="node", hint="name one with --node URL")
+        told = "; ".join(f"{url}: {each.message}" for url, each in problems)
+        hints = [each.hint for _, each in problems if each.hint]
+        refused = [each for _, each in problems if isinstance(each, _RefusedInput)]
+        if refused:
+            raise InvalidInput(refused[0].message, field=refused[0].field, hint=refused[0].hint)
+        raise NetworkError(
+            f"no node gave an answer that holds ({told})",
+            field="node",
+            hint=hints[0] if hints else "check the network, or name another node with --node URL",
+        )
+
+    async def _head(self, node: _Node) -> ProvedState:
+        return self._open(Answer(parse_certified(await self._get(node, "/v1/head"))))
+
+    async def _state(self, node: _Node, path: str) -> ProvedState:
+        return self._open(await self._answer(node, path))
+
+    async def _answer(self, node: _Node, path: str) -> Answer:
+        return Answer.parse(await self._get(node, path))
+
+    def _open(self, answer: Answer) -> ProvedState:
+        """Certificate, proofs and freshness."""
+        state = open_answer(answer, self.network)
+        check_freshness(state, self.now(), self.max_age, self.seen_height)
+        self._note(state.certified)
+        return state
+
+    def _note(self, certified: CertifiedHeader) -> None:
+        header = certified.header
+        if header.height > self.seen_height:
+            self.seen_height, self.seen_time = header.height, header.time
+
+    def _receipt(self, body: dict[str, Any], transaction: bytes) -> Receipt:
+        text = body.get("receipt")
+        if type(text) is not str:
+            raise InvalidInput("the node gave no receipt", field="receipt")
+        try:
+            receipt = Receipt.decode(base64.b64decode(text, validate=True))
+        except (binascii.Error, ValueError) as problem:
+            raise InvalidInput("the receipt is not base64", field="receipt") from problem
+        receipt.check(transaction, self.network.validators, self.network.id)
+        self._note(receipt.certified)
+        return receipt
+
+    async def _get(self, node: _Node, path: str) -> dict[str, Any]:
+        status, data = await self._request(node, "GET", path)
+        if status != 200:
+            raise _problem_of(status, data)
+        return _json(data)
+
+    async def _request(
+        self,
+        node: _Node,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        content_type: str | None = None,
+        timeout: int | None = None,
+    ) -> tuple[int, bytes]:
+        """(status, body); NetworkError for a node that is down, slow or says too much."""
+        headers = {"Content-Type": content_type} if content_type else {}
+        limit = aiohttp.ClientTimeout(
+            total=(timeout or LIMITS.request_timeout) / SECOND,
+            sock_connect=LIMITS.connect_timeout / SECOND,
+        )
+        try:
+            async with node.session.request(
+                method,
+                node.url + path,
+                data=body,
+                headers=headers,
+                ssl=node.context,
+                timeout=limit,
+                allow_redirects=False,
+            ) as response:
+                return response.status, await _read_bounded(response)
+        except TimeoutError as problem:
+            raise NetworkError("the node did not answer in time", field="node") from problem
+        except (aiohttp.ClientError, OSError, ValueError) as problem:
+            raise NetworkError(f"cannot be asked ({_reason(problem)})", field="node") from problem
+
+
+class _RefusedInput(InvalidInput):
+    """A node says that the request itself is wrong."""
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    data = bytearray()
+    async for chunk in response.content.iter_chunked(64 * 1024):
+        data += chunk
+        if len(data) > LIMITS.answer_bytes:
+            raise NetworkError("the node's answer is too large", field="node")
+    return bytes(data)
+
+
+def _problem_of(status: int, data: bytes) -> CredchainError:
+    """A node's error, as ours."""
+    try:
+        body = _json(data)
+    except InvalidInput:
+        return NetworkError(f"the node answered with status {status}", field="node")
+    message = str(body.get("error"))[:500]
+    field, hint = str(body.get("field") or "")[:100], str(body.get("hint") or "")[:500]
+    if status == 409:
+        operation = body.get("operation")
+        return Rejected(
+            str(body.get("rule"))[:40],
+            message,
+            operation=operation if type(operation) is int else None,
+            field=field,
+            hint=hint,
+        )
+    if status in (400, 413):
+        return _RefusedInput(message, field=field, hint=hint)
+    return NetworkError(message, field="node", hint=hint)
+
+
+def _json(data: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError) as problem:
+        raise InvalidInput("the node's answer is not JSON", field="node") from problem
+    if type(body) is not dict:
+        raise InvalidInput("the node's answer is not a JSON object", field="node")
+    return body
+
+
+def _location(document: Any) -> Location:
+    try:
+        return Location(
+            attestation=_digest(document["attestation"]),
+            category=str(document["category"]),
+            subject=_digest(document["subject"]),
+            issuer=keys.check_did(document["issuer"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise InvalidInput("a match is not well formed", field="matches") from problem
+
+
+def _digest(text: str) -> Digest:
+    data = bytes.fromhex(text)
+    if len(data) != 32:
+        raise ValueError("not 32 bytes")
+    return Digest(data)
+
+
+def _dossier_path(wanted: Sequence[tuple[str, Digest]], *, documents: bool) -> str:
+    query = "&".join(f"dossier={category}:{subject.hex()}" for category, subject in wanted)
+    return f"/v1/dossiers?{query}&documents={int(documents)}"
+
+
+def _reason(problem: Exception) -> str:
+    """A connection error in a few words."""
+    cause = problem.__cause__ or problem
+    if isinstance(cause, ConnectionRefusedError) or "Connect call failed" in str(problem):
+        return "nobody listens there"
+    if isinstance(problem, aiohttp.ClientConnectorCertificateError) or "CERTIFICATE" in str(problem):
+        return "its certificate is not one of this network's"
+    return str(problem)[:200] or type(problem).__name__
+
+
+def _shuffled(urls: list[str]) -> list[str]:
+    random.shuffle(urls)
+    return urls
+
+
+def pinned_context(network: Network) -> ssl.SSLContext | bool:
+    """TLS 1.3 that trusts exactly the certificates in network.json."""
+    certificates = [node.certificate for node in network.nodes if node.certificate]
+    if not certificates:
+        return True
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    try:
+        context.load_verify_locations(cadata="\n".join(certificates))
+    except ssl.SSLError as problem:
+        raise InvalidInput(f"a certificate in network.json is not PEM: {problem}", field="nodes") from problem
+    return context

@@ -1,0 +1,1 @@
+"""Issuing: from rows of claims to committed attestations, resumable at any moment."""

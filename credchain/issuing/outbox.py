@@ -1,0 +1,149 @@
+"""The outbox: envelopes are written down, sent until their fate is certain, and never sent twice.
+
+A run that is killed at any moment is taken up by the next: an envelope is committed when a receipt
+holds, refused when the rules refuse it, and lost only when a certified header is past its expiry; then
+the same operations, with the same credential bytes, are signed anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..certificates import Millis
+from ..client import Client
+from ..encoding import Digest
+from ..errors import NetworkError, Rejected
+from ..ledger.blocks import Receipt
+from ..ledger.operations import Operation
+from ..ledger.transactions import Transaction
+from ..limits import LIMITS, MINUTE
+from ..storage.keyfile import KeyPair
+from ..storage.member_store import Envelope, Issued, MemberStore
+
+LIFETIME = 10 * MINUTE
+"""How long a transaction may wait for its block, in milliseconds of block time."""
+
+_DEPOSIT_BYTES = LIMITS.message_bytes // 4
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An envelope on the ledger."""
+
+    envelope: Envelope
+    transaction: Transaction
+    receipt: Receipt
+
+
+class Outbox:
+    """Sends for one member. ``now`` is the clock; ``delivered`` hears of documents handed over."""
+
+    def __init__(self, store: MemberStore, client: Client, keys: KeyPair, now: Callable[[], Millis]) -> None:
+        self._store = store
+        self._client = client
+        self._keys = keys
+        self._now = now
+
+    def enqueue(self, operations: Sequence[Operation], rows: Sequence[Issued] = ()) -> Envelope:
+        """Sign the operations and write the envelope with its rows; nothing is sent yet."""
+        transaction = self._sign(tuple(operations))
+        return self._store.enqueue(transaction.id, transaction.encoded, transaction.expiry, self._now(), rows)
+
+    def _sign(self, operations: tuple[Operation, ...]) -> Transaction:
+        return Transaction.sign(
+            self._client.network.id,
+            self._keys.did,
+            self._keys.signing,
+            Millis(self._now() + LIFETIME),
+            operations,
+        )
+
+    async def send(self, envelope: Envelope) -> Sent:
+        """Until its fate is certain, then write that down.
+
+        Errors: Rejected (the envelope is closed, its rows keep their credentials); NetworkError (it
+        stays pending: nothing is known of it, and the next run goes on).
+        """
+        try:
+            return await self._submit(envelope)
+        except Rejected as problem:
+            if problem.rule == "expired":
+                return await self._after_expiry(envelope, problem)
+            self._store.refuse(envelope, problem.message)
+            raise
+
+    async def _submit(self, envelope: Envelope) -> Sent:
+        receipt = await self._client.submit(envelope.data)
+        return self._committed(envelope, receipt)
+
+    def _committed(self, envelope: Envelope, receipt: Receipt) -> Sent:
+        header = receipt.certified.header
+        self._store.commit(envelope, header.height, header.time, receipt.encode())
+        return Sent(envelope, Transaction.decode(envelope.data), receipt)
+
+    async def _after_expiry(self, envelope: Envelope, problem: Rejected) -> Sent:
+        """A node says that it expired: believe only a receipt, or a certified header past the expiry."""
+        outcome = await self._client.outcome(envelope.data, envelope.transaction_id)
+        if outcome.receipt is not None:
+            return self._committed(envelope, outcome.receipt)
+        if outcome.head.header.time <= envelope.expiry:
+            raise NetworkError(
+                "a node refused the transaction as expired, which the ledger's time does not show",
+                hint="check this machine's clock, or name another node with --node URL",
+            ) from problem
+        old = Transaction.decode(envelope.data)
+        new = self._sign(old.operations)
+        return await self._submit(self._store.resign(envelope, new.id, new.encoded, new.expiry))
+
+    async def resume(self) -> list[Sent]:
+        """Send what an earlier run left, oldest first. One that the rules refuse is closed."""
+        sent: list[Sent] = []
+        for envelope in self._store.pending():
+            try:
+                sent.append(await self.send(envelope))
+            except Rejected:
+                continue
+        return sent
+
+    async def deliver(self) -> int:
+        """Hand over the documents of what is committed; how many. NetworkError leaves the rest.
+
+        Published documents go to the nodes by digest. Sealed ones have no recipient among the nodes.
+        """
+        count = 0
+        while batch := self._next_batch():
+            published = [
+                (each.category, each.subject, each.document)
+                for each in batch
+                if self._client.network.category(each.category).published
+            ]
+            if published:
+                try:
+                    await self._client.deposit(published)
+                except Rejected as problem:
+                    if problem.rule != "erased":
+                        raise
+                    await self._deliver_singly(published)
+            self._store.mark_delivered([each.row for each in batch])
+            count += len(batch)
+        return count
+
+    async def _deliver_singly(self, published: Sequence[tuple[str, Digest, str]]) -> None:
+        """One of them was erased before it was handed over: it stays with the issuer."""
+        for each in published:
+            try:
+                await self._client.deposit([each])
+            except Rejected as problem:
+                if problem.rule != "erased":
+                    raise
+
+    def _next_batch(self) -> list[Issued]:
+        batch: list[Issued] = []
+        size = 0
+        for each in self._store.undelivered(LIMITS.documents_per_deposit):
+            size += len(each.document)
+            if batch and size > _DEPOSIT_BYTES:
+                break
+            batch.append(each)
+        return batch

@@ -1,0 +1,1 @@
+"""The node: one process that keeps a validator's ledger and answers clients."""

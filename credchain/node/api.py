@@ -1,0 +1,263 @@
+"""The HTTP API under /v1: thin handlers between requests and the ledger port."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from .. import __version__, keys
+from ..credentials.dates import rfc3339
+from ..encoding import Digest
+from ..errors import CredchainError, InvalidInput, NetworkError, ProofError, Rejected
+from ..ledger.codes import ROLES
+from ..ledger.transactions import MAX_BYTES
+from ..limits import LIMITS, SECOND
+from ..verification.evidence import certified_json
+from .ledger_port import Deposit, LedgerPort
+from .metrics import Metrics
+from .openapi import description
+from .pool import RETRY_AFTER, Pool
+from .producer import now
+
+logger = logging.getLogger("credchain.node")
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_MOST_BODY = LIMITS.message_bytes
+
+
+@dataclass(frozen=True)
+class Api:
+    """What the handlers need. ``call`` runs a function on the ledger thread."""
+
+    ledger: LedgerPort
+    pool: Pool
+    metrics: Metrics
+    call: Callable[[Callable[[], Any]], Awaitable[Any]]
+    why_idle: Callable[[], str]
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[self._errors], client_max_size=_MOST_BODY)
+        app.add_routes(
+            [
+                web.get("/healthz", self.healthz),
+                web.get("/metrics", self.get_metrics),
+                web.get("/v1/openapi.json", self.openapi),
+                web.get("/v1/head", self.head),
+                web.get("/v1/status", self.status),
+                web.get("/v1/dossiers", self.dossiers),
+                web.get("/v1/members", self.members),
+                web.get("/v1/members/{did}", self.member),
+                web.get("/v1/attestations/{prefix}", self.locate),
+                web.get("/v1/documents/{credential}", self.document),
+                web.post("/v1/documents", self.deposit),
+                web.post("/v1/transactions", self.submit),
+                web.get("/v1/transactions/{id}", self.receipt),
+            ]
+        )
+        return app
+
+    @web.middleware
+    async def _errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Our errors as JSON with a fitting status; never a traceback."""
+        with self.metrics.request() as under_way:
+            try:
+                if under_way > LIMITS.requests_under_way:
+                    raise NetworkError("the node is busy", hint=f"try again after {RETRY_AFTER} seconds")
+                return await handler(request)
+            except Rejected as problem:
+                return _error(409, problem, rule=problem.rule, operation=problem.operation)
+            except (InvalidInput, ProofError) as problem:
+                return _error(400, problem)
+            except NetworkError as problem:
+                return _error(503, problem)
+            except web.HTTPException as problem:
+                shown = CredchainError(problem.reason or "refused", field="request")
+                return _error(problem.status, shown)
+
+    # --- reads ----------------------------------------------------------------------------
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        await self.call(self.ledger.head)
+        return web.Response(text="ok\n")
+
+    async def get_metrics(self, request: web.Request) -> web.Response:
+        counts = await self.call(self.ledger.counts)
+        text = self.metrics.render(self.ledger.tip, counts, len(self.pool), self.pool.operations)
+        return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4"})
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        return web.json_response(description())
+
+    async def head(self, request: web.Request) -> web.Response:
+        return web.json_response(certified_json(await self.call(self.ledger.head)))
+
+    async def status(self, request: web.Request) -> web.Response:
+        tip = self.ledger.tip
+        counts = await self.call(self.ledger.counts)
+        return web.json_response(
+            {
+                "version": __version__,
+                "network": tip.network.hex(),
+                "height": tip.height,
+                "time": rfc3339(tip.time),
+                "view": tip.view,
+                "validators": len(tip.validators.members),
+                "pool": len(self.pool),
+                "pool_operations": self.pool.operations,
+                "why_idle": self.why_idle(),
+                **counts,
+            }
+        )
+
+    async def dossiers(self, request: web.Request) -> web.Response:
+        wanted = [_dossier(text) for text in request.query.getall("dossier", [])]
+        if not 1 <= len(wanted) <= LIMITS.dossiers_per_request:
+            raise InvalidInput(f"ask for 1 to {LIMITS.dossiers_per_request} dossiers", field="dossier")
+        documents = request.query.get("documents", "1") != "0"
+        answer = await self.call(lambda: self.ledger.dossiers(wanted, documents=documents).json())
+        return web.json_response(answer)
+
+    async def members(self, request: web.Request) -> web.Response:
+        role = request.query.get("role")
+        if role is not None and role not in ROLES:
+            raise InvalidInput(f"there is no role {role}", field="role", hint=", ".join(ROLES))
+        after = request.query.get("after", "")
+        page = LIMITS.members_per_page
+
+        def read() -> dict[str, Any]:
+            dids = self.ledger.member_page(role, after, page)
+            following = dids[-1] if len(dids) == page else None
+            return {"members": dids, "next": following, **self.ledger.members(dids).json()}
+
+        return web.json_response(await self.call(read))
+
+    async def member(self, request: web.Request) -> web.Response:
+        did = keys.check_did(request.match_info["did"])
+        return web.json_response(await self.call(lambda: self.ledger.members([did]).json()))
+
+    async def locate(self, request: web.Request) -> web.Response:
+        text = request.match_info["prefix"]
+        prefix, odd = parse_prefix(text)
+        matches = await self.call(lambda: self.ledger.locate(prefix, odd))
+        shown = [
+            {
+                "attestation": each.attestation.hex(),
+                "category": each.category,
+                "subject": each.subject.hex(),
+                "issuer": each.issuer,
+            }
+            for each in matches
+        ]
+        return web.json_response({"matches": shown})
+
+    async def document(self, request: web.Request) -> web.Response:
+        credential = _digest(request.match_info["credential"], "credential")
+        text = await self.call(lambda: self.ledger.document(credential))
+        if text is None:
+            raise web.HTTPNotFound(reason="there is no such document here")
+        return web.Response(text=text, content_type="application/dc+sd-jwt")
+
+    async def receipt(self, request: web.Request) -> web.Response:
+        transaction = _digest(request.match_info["id"], "id")
+        found = await self.call(lambda: self.ledger.receipt(transaction))
+        if found is not None:
+            return web.json_response({"receipt": _base64(found.encode())})
+        head = certified_json(await self.call(self.ledger.head))
+        return web.json_response({"receipt": None, **head}, status=404)
+
+    # --- writes ---------------------------------------------------------------------------
+
+    async def submit(self, request: web.Request) -> web.Response:
+        data = await request.read()
+        if len(data) > MAX_BYTES:
+            raise InvalidInput(f"a transaction has at most {MAX_BYTES} bytes", field="transaction")
+        try:
+            transaction = await self.call(lambda: self.ledger.admit(data, now()))
+        except Rejected as problem:
+            return await self._refuse(data, problem)
+        done = self.pool.add(transaction)
+        try:
+            await asyncio.wait_for(asyncio.shield(done), LIMITS.submit_timeout / SECOND)
+        except TimeoutError:
+            raise NetworkError(
+                "the transaction waits for its block",
+                hint="ask again: the same transaction is never applied twice",
+            ) from None
+        receipt = await self.call(lambda: self.ledger.receipt(transaction.id))
+        return web.json_response({"receipt": _base64(receipt.encode())})
+
+    async def _refuse(self, data: bytes, problem: Rejected) -> web.Response:
+        """A repeated transaction is refused, with the receipt that its sender may have missed."""
+        if problem.rule != "repeated":
+            raise problem
+        from ..ledger.transactions import Transaction
+
+        receipt = await self.call(lambda: self.ledger.receipt(Transaction.decode(data).id))
+        return _error(409, problem, rule=problem.rule, receipt=_base64(receipt.encode()))
+
+    async def deposit(self, request: web.Request) -> web.Response:
+        body = _json(await request.read())
+        documents = body.get("documents")
+        if type(documents) is not list or not 1 <= len(documents) <= LIMITS.documents_per_deposit:
+            raise InvalidInput(
+                f"documents is a list of 1 to {LIMITS.documents_per_deposit}", field="documents"
+            )
+        deposits = [_deposit(each) for each in documents]
+        stored = await self.call(lambda: self.ledger.deposit(deposits))
+        return web.json_response({"stored": stored})
+
+
+def _error(status: int, problem: CredchainError, **more: Any) -> web.Response:
+    body = {"error": problem.message, "field": problem.field or None, "hint": problem.hint or None, **more}
+    headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else {}
+    return web.json_response(body, status=status, headers=headers)
+
+
+def parse_prefix(text: str) -> tuple[bytes, str]:
+    """(whole bytes, one more digit or nothing) of 8 to 64 hexadecimal digits."""
+    valid = text.isascii() and 8 <= len(text) <= 64 and all(each in "0123456789abcdef" for each in text)
+    if not valid:
+        raise InvalidInput(f"{text[:70]!r} is not 8 to 64 hexadecimal digits", field="attestation")
+    whole = len(text) // 2 * 2
+    return bytes.fromhex(text[:whole]), text[whole:]
+
+
+def _digest(text: str, field: str) -> Digest:
+    if len(text) != 64:
+        raise InvalidInput(f"{field} must be 64 hexadecimal digits", field=field)
+    return Digest(parse_prefix(text)[0])
+
+
+def _dossier(text: str) -> tuple[str, Digest]:
+    category, _, subject = text.partition(":")
+    return category[:64], _digest(subject, "dossier")
+
+
+def _deposit(document: Any) -> Deposit:
+    names = ("category", "subject", "document")
+    if type(document) is not dict or not all(type(document.get(name)) is str for name in names):
+        raise InvalidInput("a document has category, subject and document", field="documents")
+    return Deposit(document["category"], _digest(document["subject"], "subject"), document["document"])
+
+
+def _json(data: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError) as problem:
+        raise InvalidInput("the request is not JSON", field="request") from problem
+    if type(body) is not dict:
+        raise InvalidInput("the request is not a JSON object", field="request")
+    return body
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,202 @@
+"""The port between ordering and ledger: `propose`, `validate`, `commit`, and proved reads.
+
+Whoever orders blocks (today one validator alone, `producer`) speaks to the ledger by these three
+methods only. Everything here runs on the one ledger thread, so a read never meets half a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..certificates import Certificate, Height, Millis, View
+from ..encoding import Digest
+from ..errors import InvalidInput, NetworkError, ProofError, Rejected
+from ..keys import Did
+from ..ledger.blocks import Block, CertifiedHeader, Receipt
+from ..ledger.execution import ExecutedBlock, Refusal, Tip, execute, next_tip, propose
+from ..ledger.network import Network
+from ..ledger.records import Dossier, Member
+from ..ledger.rules import check_times
+from ..ledger.state import State, StateKey, dossier_key, member_key
+from ..ledger.transactions import Transaction
+from ..storage.ledger_store import LedgerStore, Location, check_document
+from ..verification.evidence import Answer, ProvedValue
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """A published document, and the dossier that its attestation is in."""
+
+    category: str
+    subject: Digest
+    text: str
+
+
+class LedgerPort:
+    """The ledger of this node at its tip."""
+
+    def __init__(self, path: Path, network: Network) -> None:
+        """Open the database; StorageError if it is damaged or another network's."""
+        self.network = network
+        self._store = LedgerStore(path, network)
+        self._tip: Tip = self._store.load_tip()
+        self._certified: CertifiedHeader | None = self._store.certified(self._tip.height)
+        self._remembered = self._store.remembered_ids(self._tip.time)
+
+    def close(self) -> None:
+        self._store.close()
+
+    @property
+    def tip(self) -> Tip:
+        return self._tip
+
+    # --- the port -------------------------------------------------------------------------
+
+    def propose(
+        self, transactions: Iterable[Transaction], *, time: Millis, view: View, proposer: Did
+    ) -> tuple[ExecutedBlock, list[Refusal]]:
+        """The next block of those transactions that apply, and why the others do not."""
+        return propose(
+            self._tip,
+            self._store,
+            transactions,
+            time=time,
+            view=view,
+            proposer=proposer,
+            repeated=self._repeated,
+        )
+
+    def validate(self, block: Block) -> ExecutedBlock:
+        """The block's effects, if it is valid here. Errors: `execution.execute`."""
+        return execute(self._tip, self._store, block, self._repeated)
+
+    def commit(self, executed: ExecutedBlock, certificate: Certificate) -> CertifiedHeader:
+        """Store the block with its state and certificate; from then on it is the tip."""
+        header = executed.block.header
+        certified = CertifiedHeader(header, certificate)
+        certified.check(self._tip.validators, self._tip.network)
+        self._store.commit(executed, certificate)
+        self._tip = next_tip(self._tip, executed, State(self._store).validators)
+        self._certified = certified
+        self._remembered = {
+            each: expiry for each, expiry in self._remembered.items() if expiry >= header.time
+        }
+        self._remembered.update({each.id: each.expiry for each in executed.block.transactions})
+        return certified
+
+    def _repeated(self, transaction: Digest) -> bool:
+        return transaction in self._remembered
+
+    # --- admission ------------------------------------------------------------------------
+
+    def admit(self, data: bytes, now: Millis) -> Transaction:
+        """Decode a client's transaction and check all that will not change before its block.
+
+        Errors: InvalidInput, Rejected (also ``repeated``), ProofError for its signature.
+        """
+        transaction = Transaction.decode(data)
+        if transaction.network != self.network.id:
+            raise Rejected("network", "the transaction is for another network", field="network")
+        if self._store.place_of(transaction.id) is not None:
+            raise Rejected("repeated", "the transaction is on the ledger already")
+        window = State(self._store).parameters.expiry_window
+        check_times(transaction, Millis(max(now, self._tip.time)), window)
+        member = self._member(transaction.sender)
+        if member is None:
+            raise Rejected("sender", "the sender is not a member of this network", field="sender")
+        if not member.signs_with(transaction.key, Height(self._tip.height + 1)):
+            raise Rejected("key", "the key is not one of the sender's current keys", field="key")
+        if not transaction.signature_holds():
+            raise ProofError("the transaction's signature does not hold", field="signature")
+        return transaction
+
+    # --- proved reads ---------------------------------------------------------------------
+
+    def head(self) -> CertifiedHeader:
+        """The tip's certified header; NetworkError before the first block."""
+        if self._certified is None:
+            raise NetworkError("the node has no block yet", hint="try again in a moment")
+        return self._certified
+
+    def dossiers(self, wanted: Sequence[tuple[str, Digest]], *, documents: bool) -> Answer:
+        """The dossiers with proofs, the issuers that they name, and their published documents."""
+        records = [self._prove(dossier_key(category, subject)) for category, subject in wanted]
+        issuers: dict[Did, None] = {}
+        texts: list[str] = []
+        for record in records:
+            dossier = None if record.value is None else Dossier.decode(record.value)
+            for entry in dossier.entries if dossier else ():
+                issuers[entry.issuer] = None
+                text = self._store.document(entry.credential) if documents else None
+                if text is not None:
+                    texts.append(text)
+        members = [self._prove(member_key(did)) for did in sorted(issuers)]
+        return Answer(self.head(), (*records, *members), tuple(texts))
+
+    def members(self, dids: Sequence[Did]) -> Answer:
+        """Member records with proofs, of presence or absence."""
+        return Answer(self.head(), tuple(self._prove(member_key(did)) for did in dids))
+
+    def member_page(self, role: str | None, after: str, at_most: int) -> list[Did]:
+        return self._store.member_names(role, after, at_most)
+
+    def _prove(self, key: StateKey) -> ProvedValue:
+        return ProvedValue(key.key, self._store.value(key.key), self._tip.state_map.prove(key.key))
+
+    def _member(self, did: Did) -> Member | None:
+        return State(self._store).member(did)
+
+    def receipt(self, transaction: Digest) -> Receipt | None:
+        """The receipt of a committed transaction."""
+        place = self._store.place_of(transaction)
+        if place is None:
+            return None
+        certified = self._store.certified(place.height)
+        if certified is None:
+            return None
+        return Receipt(certified, place.position, self._store.transaction_path(place))
+
+    def locate(self, prefix: bytes, odd_digit: str) -> list[Location]:
+        return self._store.locate(prefix, odd_digit)
+
+    def document(self, credential: Digest) -> str | None:
+        return self._store.document(credential)
+
+    def counts(self) -> dict[str, int]:
+        return self._store.counts()
+
+    # --- documents ------------------------------------------------------------------------
+
+    def deposit(self, deposits: Sequence[Deposit]) -> int:
+        """Store published documents of committed attestations; all or, at the first wrong, none.
+
+        A document needs no further signature: its digest is on the ledger, so only the issuer's own
+        bytes fit. Erased ones are refused.
+        """
+        found: list[tuple[Digest, str]] = []
+        state = State(self._store)
+        for index, each in enumerate(deposits):
+            field = f"documents[{index}]"
+            if not self.network.category(each.category).published:
+                raise InvalidInput(f"{field} is of a private category", field=field)
+            found.append((self._check_deposit(state, each, field), each.text))
+        self._store.store_documents(found)
+        return len(found)
+
+    def _check_deposit(self, state: State, deposit: Deposit, field: str) -> Digest:
+        from ..credentials.sdjwt import credential_digest
+
+        credential = credential_digest(deposit.text.partition("~")[0])
+        dossier = state.dossier(deposit.category, deposit.subject)
+        entries = [entry for entry in dossier.entries if entry.credential == credential]
+        if not entries:
+            raise InvalidInput(f"{field} belongs to no attestation", field=field)
+        if any(entry.erased is not None for entry in entries):
+            raise Rejected("erased", f"{field} was erased", field=field)
+        try:
+            check_document(deposit.text, credential)
+        except InvalidInput as problem:
+            raise InvalidInput(f"{field}: {problem.message}", field=field) from problem
+        return credential

@@ -1,0 +1,117 @@
+"""The OpenAPI description of `/v1`, served at /v1/openapi.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import __version__
+
+_ANSWER = (
+    "JSON with header, certificate, records (key, value, proof) and documents; bytes are base64. "
+    "PROTOCOL.md says how to check them: an answer never needs trusting."
+)
+
+
+def _get(summary: str, ok: str, parameters: tuple[tuple[str, str, str, bool], ...] = ()) -> dict[str, Any]:
+    return {
+        "get": {
+            "summary": summary,
+            "parameters": [
+                {
+                    "name": name,
+                    "in": place,
+                    "description": description,
+                    "required": required,
+                    "schema": {"type": "string"},
+                }
+                for name, place, description, required in parameters
+            ],
+            "responses": {
+                "200": {"description": ok},
+                "400": {"description": "The request is not well formed; the error names the field."},
+                "404": {"description": "There is no such thing, as far as this node says."},
+                "503": {"description": "The node is busy or has no block yet; see Retry-After."},
+            },
+        }
+    }
+
+
+def _post(summary: str, content: str, ok: str) -> dict[str, Any]:
+    return {
+        "post": {
+            "summary": summary,
+            "requestBody": {"required": True, "content": {content: {"schema": {}}}},
+            "responses": {
+                "200": {"description": ok},
+                "400": {"description": "Not well formed; the error names the field."},
+                "409": {"description": "Refused by the ledger's rules; the error names rule and operation."},
+                "413": {"description": "Too large."},
+                "503": {"description": "Busy: nothing was taken; see Retry-After."},
+            },
+        }
+    }
+
+
+def description() -> dict[str, Any]:
+    """The document, made from nothing but the routes."""
+    prefix = (("prefix", "path", "At least 8 hexadecimal digits of an attestation id", True),)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "credchain node",
+            "version": __version__,
+            "description": "Reads come with proofs; transactions are canonical MessagePack.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": {
+            "/v1/head": _get("The newest certified header", "JSON with header and certificate"),
+            "/v1/status": _get("How the node is, for operators", "JSON; not proved"),
+            "/v1/dossiers": _get(
+                "Dossiers with proofs of content or absence, their issuers and documents",
+                _ANSWER,
+                (
+                    ("dossier", "query", "CATEGORY:SUBJECT (64 hexadecimal digits), repeatable", True),
+                    ("documents", "query", "0 to leave the documents out", False),
+                ),
+            ),
+            "/v1/members": _get(
+                "Member records with proofs, a page at a time",
+                _ANSWER + " Also members (DIDs) and next (the DID to continue after, or null).",
+                (
+                    ("role", "query", "Only members with this role", False),
+                    ("after", "query", "Continue after this DID", False),
+                ),
+            ),
+            "/v1/members/{did}": _get(
+                "One member record with proof of content or absence",
+                _ANSWER,
+                (("did", "path", "A did:key", True),),
+            ),
+            "/v1/attestations/{prefix}": _get(
+                "Which dossier an attestation is in", "JSON with matches, at most two; not proved", prefix
+            ),
+            "/v1/documents/{credential}": _get(
+                "A published document by its credential digest",
+                "The SD-JWT as text",
+                (("credential", "path", "64 hexadecimal digits", True),),
+            ),
+            "/v1/documents": _post(
+                "Deposit published documents of committed attestations",
+                "application/json",
+                "JSON with stored: how many",
+            ),
+            "/v1/transactions": _post(
+                "Submit a transaction and wait for its block",
+                "application/vnd.msgpack",
+                "JSON with receipt, base64 of canonical MessagePack",
+            ),
+            "/v1/transactions/{id}": _get(
+                "The receipt of a transaction",
+                "JSON with receipt; 404 has the head, from which its expiry can be judged",
+                (("id", "path", "64 hexadecimal digits", True),),
+            ),
+            "/v1/openapi.json": _get("This document", "JSON"),
+            "/healthz": _get("Whether the node works", "ok"),
+            "/metrics": _get("Prometheus metrics", "text"),
+        },
+    }

@@ -1,0 +1,56 @@
+"""The node's self-signed TLS certificate, and contexts that pin certificates.
+
+The Ed25519 transport key is its own, not the validator's signing key. A client trusts exactly the
+certificate that network.json names, so no authority and no host name is asked.
+"""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ..errors import InvalidInput
+from ..storage.files import PRIVATE, write_new
+
+
+def make_certificate(name: str, key_path: Path, certificate_path: Path) -> str:
+    """Write a new key (0600) and certificate; returns the certificate's PEM."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name[:64])])
+    start = datetime.now(UTC) - timedelta(days=1)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=3650))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, None)
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    write_new(key_path, secret, mode=PRIVATE)
+    write_new(certificate_path, pem)
+    return pem.decode("ascii")
+
+
+def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """TLS 1.3 with the node's own certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as problem:
+        raise InvalidInput(
+            f"cannot load the TLS certificate {certificate}: {problem}", field="tls"
+        ) from problem
+    return context

@@ -1,0 +1,168 @@
+"""Encrypted key files: a member's two keys under a passphrase, by Argon2id and SecretBox.
+
+RFC 9106, section 4, second recommended option (3 passes, 64 MiB). The file is mode 0600, is never
+overwritten, and holds the DID in clear so that `whoami` needs no passphrase.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from .. import keys
+from ..credentials.categories import canonical_json, parse_json
+from ..encoding import Fields, Value, decode, encode
+from ..errors import InvalidInput
+from ..keys import BoxKey, Did, SigningKey
+from ..limits import LIMITS
+from .files import PRIVATE, read_text, write_new
+
+FORMAT: Final = "credchain-key/1"
+PASSES: Final = 3
+MEMORY: Final = 64 * 2**20
+_MOST_MEMORY: Final = 2**30
+_SALT_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A member's signing and encryption keys, and the seeds that they come from."""
+
+    signing: SigningKey
+    encryption: BoxKey
+    signing_seed: bytes
+    encryption_seed: bytes
+
+    @property
+    def did(self) -> Did:
+        return keys.did_of(self.signing.public)
+
+    @staticmethod
+    def from_seeds(signing: bytes, encryption: bytes) -> KeyPair:
+        return KeyPair(SigningKey.from_seed(signing), BoxKey.from_seed(encryption), signing, encryption)
+
+    @staticmethod
+    def generate() -> KeyPair:
+        return KeyPair.from_seeds(secrets.token_bytes(keys.SEED_BYTES), secrets.token_bytes(keys.SEED_BYTES))
+
+    def __repr__(self) -> str:
+        return f"KeyPair({self.did})"
+
+
+def write_keys(path: Path, pair: KeyPair, passphrase: str) -> None:
+    """Encrypt and write; InvalidInput if the file exists or the passphrase is empty."""
+    from nacl.secret import SecretBox
+
+    if not passphrase:
+        raise InvalidInput(
+            "the passphrase is empty", field="passphrase", hint="set CREDCHAIN_PASSPHRASE or type one"
+        )
+    salt = secrets.token_bytes(_SALT_BYTES)
+    content = encode({"encryption": pair.encryption_seed, "signing": pair.signing_seed})
+    box = SecretBox(_derive(passphrase, salt, PASSES, MEMORY)).encrypt(content)
+    document = {
+        "format": FORMAT,
+        "did": pair.did,
+        "kdf": {"name": "argon2id", "passes": PASSES, "memory": MEMORY, "salt": salt.hex()},
+        "box": base64.b64encode(bytes(box)).decode(),
+    }
+    write_new(path, canonical_json(document).encode() + b"\n", mode=PRIVATE)
+
+
+def read_did(path: Path) -> Did:
+    """Whose key file this is."""
+    return keys.check_did(_text(_read(path), "did", path), "did")
+
+
+def read_keys(path: Path, passphrase: str) -> KeyPair:
+    """Decrypt; InvalidInput for loose permissions, a damaged file or a wrong passphrase."""
+    from nacl.exceptions import CryptoError
+    from nacl.secret import SecretBox
+
+    check_private(path)
+    document = _read(path)
+    kdf = document.get("kdf")
+    if type(kdf) is not dict:
+        raise _damaged(path, "kdf")
+    passes, memory = kdf.get("passes"), kdf.get("memory")
+    if kdf.get("name") != "argon2id" or type(passes) is not int or type(memory) is not int:
+        raise _damaged(path, "kdf")
+    if not (1 <= passes <= 20 and 8192 <= memory <= _MOST_MEMORY):
+        raise _damaged(path, "kdf")
+    try:
+        salt = bytes.fromhex(_text(kdf, "salt", path))
+        box = base64.b64decode(_text(document, "box", path), validate=True)
+    except (ValueError, binascii.Error):
+        raise _damaged(path, "box") from None
+    if len(salt) != _SALT_BYTES or len(box) < SecretBox.NONCE_SIZE + SecretBox.MACBYTES:
+        raise _damaged(path, "box")
+    try:
+        content = SecretBox(_derive(passphrase, salt, passes, memory)).decrypt(box)
+    except CryptoError:
+        raise InvalidInput(
+            f"the passphrase does not open {path}",
+            field="passphrase",
+            hint="check CREDCHAIN_PASSPHRASE or --passphrase-file; the file may also be damaged",
+        ) from None
+    pair = decode(content, _pair, _pair_fields, "key file")
+    if pair.did != document.get("did"):
+        raise _damaged(path, "did")
+    return pair
+
+
+def _pair(fields: Fields) -> KeyPair:
+    return KeyPair.from_seeds(
+        fields.binary("signing", keys.SEED_BYTES), fields.binary("encryption", keys.SEED_BYTES)
+    )
+
+
+def _pair_fields(pair: KeyPair) -> Value:
+    return {"encryption": pair.encryption_seed, "signing": pair.signing_seed}
+
+
+def check_private(path: Path) -> None:
+    """InvalidInput if others than the owner can read the file, or it is not there."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as problem:
+        raise InvalidInput(
+            f"cannot read {path}: {problem.strerror}", field="home", hint="credchain init makes the keys"
+        ) from problem
+    if stat.S_IMODE(mode) & 0o077:
+        raise InvalidInput(
+            f"{path} can be read by others (mode {stat.S_IMODE(mode):04o})",
+            field="home",
+            hint=f"chmod 600 {path}",
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document = parse_json(read_text(path, "key file", at_most=LIMITS.key_file_bytes), "key file")
+    if type(document) is not dict or document.get("format") != FORMAT:
+        raise _damaged(path, "format")
+    return document
+
+
+def _text(document: dict[str, Any], name: str, path: Path) -> str:
+    value = document.get(name)
+    if type(value) is not str:
+        raise _damaged(path, name)
+    return value
+
+
+def _damaged(path: Path, field: str) -> InvalidInput:
+    return InvalidInput(
+        f"the key file {path} is damaged ({field})", field=field, hint="restore it from your backup"
+    )
+
+
+def _derive(passphrase: str, salt: bytes, passes: int, memory: int) -> bytes:
+    from nacl.pwhash import argon2id
+
+    key: bytes = argon2id.kdf(32, passphrase.encode(), salt, opslimit=passes, memlimit=memory)
+    return key

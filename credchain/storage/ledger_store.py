@@ -1,0 +1,481 @@
+"""A node's ledger in SQLite: a block, its state and its certificate in one transaction.
+
+Tables hold the bytes that count (header, certificate, transaction, state value) beside columns that
+people read; every column can be recomputed from the blocks, and `audit` does. Hot paths use the
+connection; schema and views go through sqlite-utils. Use from one thread.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import sqlite_utils
+
+from ..certificates import Certificate, Height, Millis
+from ..credentials.sdjwt import parse as parse_credential
+from ..encoding import Digest
+from ..errors import InvalidInput, StorageError
+from ..keys import Did
+from ..ledger.blocks import Block, CertifiedHeader, Header
+from ..ledger.execution import ExecutedBlock, StateChange, Tip, genesis_tip
+from ..ledger.merkle import leaf, path
+from ..ledger.network import Genesis, Network
+from ..ledger.records import Dossier, Entry, Member
+from ..ledger.state import State, key_of_record
+from ..ledger.statemap import StateMap, value_digest
+from ..ledger.transactions import Transaction
+
+SCHEMA_VERSION: Final = 1
+
+_TABLES: Final[dict[str, tuple[dict[str, Any], str | tuple[str, ...]]]] = {
+    "blocks": (
+        {
+            "height": int,
+            "time": int,
+            "proposer": str,
+            "view": int,
+            "transactions": int,
+            "header": bytes,
+            "certificate": bytes,
+        },
+        "height",
+    ),
+    "transactions": (
+        {
+            "height": int,
+            "position": int,
+            "id": bytes,
+            "sender": str,
+            "expiry": int,
+            "operations": int,
+            "bytes": bytes,
+        },
+        ("height", "position"),
+    ),
+    "state": (
+        {"key": bytes, "kind": str, "name": str, "height": int, "value": bytes},
+        "key",
+    ),
+    "attestations": (
+        {
+            "id": bytes,
+            "height": int,
+            "category": str,
+            "subject": bytes,
+            "issuer": str,
+            "credential": bytes,
+            "valid_from": int,
+            "valid_until": int,
+            "renews": bytes,
+            "status": str,
+            "changed": int,
+            "erased": int,
+        },
+        "id",
+    ),
+    "status_changes": (
+        {
+            "attestation": bytes,
+            "number": int,
+            "height": int,
+            "time": int,
+            "status": str,
+            "reason": str,
+            "by": str,
+            "note": bytes,
+        },
+        ("attestation", "number"),
+    ),
+    "members": (
+        {
+            "did": str,
+            "name": str,
+            "height": int,
+            "roles": str,
+            "categories": str,
+            "jurisdictions": str,
+        },
+        "did",
+    ),
+    "documents": ({"credential": bytes, "text": str}, "credential"),
+    "about": ({"name": str, "value": str}, "name"),
+}
+
+AUDITED: Final = ("blocks", "transactions", "state", "attestations", "status_changes", "members")
+"""Tables that follow from the blocks, column by column."""
+
+_VIEWS: Final = {
+    "block_list": """
+        select height, datetime(time / 1000, 'unixepoch') as time_utc, proposer, view, transactions,
+               length(header) as header_bytes, length(certificate) as certificate_bytes
+        from blocks""",
+    "attestation_list": """
+        select lower(hex(a.id)) as attestation, a.height, a.category, lower(hex(a.subject)) as subject,
+               m.name as issuer_name, a.issuer, a.status,
+               date(a.valid_from / 1000, 'unixepoch') as valid_from,
+               date(a.valid_until / 1000, 'unixepoch') as valid_until,
+               lower(hex(a.renews)) as renews, a.erased as erased_at_height,
+               d.credential is not null as document_here
+        from attestations a
+        left join members m on m.did = a.issuer
+        left join documents d on d.credential = a.credential""",
+    "status_list": """
+        select lower(hex(attestation)) as attestation, number, height,
+               datetime(time / 1000, 'unixepoch') as time_utc, status, reason, "by"
+        from status_changes""",
+    "transaction_list": """
+        select height, position, lower(hex(id)) as id, sender, operations, length(bytes) as bytes
+        from transactions""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a transaction is: its block and its position there."""
+
+    height: Height
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Which dossier an attestation is in."""
+
+    attestation: Digest
+    category: str
+    subject: Digest
+    issuer: Did
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """SQLite's errors as StorageError."""
+    try:
+        yield
+    except sqlite3.Error as problem:
+        raise StorageError(
+            f"{what}: {problem}", hint="check the disk's space and run credchain audit"
+        ) from problem
+
+
+class LedgerStore:
+    """The database of one node. Reading methods see the last committed block."""
+
+    def __init__(self, path: Path, network: Network, *, durable: bool = True) -> None:
+        """Open or create; StorageError if it cannot be, or is another network's."""
+        self.network = network
+        with storage_errors(f"cannot open {path}"):
+            self._conn = sqlite3.connect(path, isolation_level=None, check_same_thread=True)
+            self._conn.execute("pragma journal_mode = wal")
+            self._conn.execute(f"pragma synchronous = {'full' if durable else 'off'}")
+            self._create()
+        self._check_network()
+
+    def close(self) -> None:
+        self._conn.close()
+
+    # --- schema ---------------------------------------------------------------------------
+
+    def _create(self) -> None:
+        """Tables, views and the state at height 0, in one transaction."""
+        with self._transaction():
+            database = sqlite_utils.Database(self._conn)
+            if "about" in database.table_names():
+                return
+            create_schema(self._conn)
+            about = [("network", self.network.id.hex()), ("schema", str(SCHEMA_VERSION))]
+            self._conn.executemany("insert into about values (?, ?)", about)
+            self._write_changes(genesis_changes(self.network.genesis), Height(0))
+
+    def _check_network(self) -> None:
+        with storage_errors("cannot read the ledger"):
+            about = dict(self._conn.execute("select name, value from about"))
+        if about.get("network") != self.network.id.hex():
+            raise StorageError(
+                "the ledger in this home is of another network", hint="use another --home for this network"
+            )
+        if about.get("schema") != str(SCHEMA_VERSION):
+            raise StorageError(f"the ledger has the schema {about.get('schema')}, unknown here")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._conn.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            if self._conn.in_transaction:
+                self._conn.execute("rollback")
+            raise
+        self._conn.execute("commit")
+
+    # --- writing --------------------------------------------------------------------------
+
+    def commit(self, executed: ExecutedBlock, certificate: Certificate) -> None:
+        """Block, state and certificate, all or nothing. After StorageError, stop and open anew:
+        whether it was stored is then what the database says."""
+        block = executed.block
+        header = block.header
+        with storage_errors(f"cannot store block {header.height}"), self._transaction():
+            self._conn.execute(
+                "insert into blocks values (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    header.height,
+                    header.time,
+                    header.proposer,
+                    header.view,
+                    header.transaction_count,
+                    header.encoded,
+                    certificate.encode(),
+                ),
+            )
+            self._conn.executemany(
+                "insert into transactions values (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        header.height,
+                        position,
+                        each.id,
+                        each.sender,
+                        each.expiry,
+                        len(each.operations),
+                        each.encoded,
+                    )
+                    for position, each in enumerate(block.transactions)
+                ],
+            )
+            self._write_changes(executed.changes, header.height)
+
+    def _write_changes(self, changes: tuple[StateChange, ...], height: Height) -> None:
+        self._conn.executemany(
+            "insert into state values (?, ?, ?, ?, ?) on conflict (key) do update "
+            "set height = excluded.height, value = excluded.value",
+            [(each.key.key, each.key.kind, _name(each), height, each.value) for each in changes],
+        )
+        for change in changes:
+            if isinstance(change.record, Dossier):
+                self._write_dossier(change.record, height)
+            elif isinstance(change.record, Member):
+                self._write_member(change.record, height)
+
+    def _write_dossier(self, dossier: Dossier, height: Height) -> None:
+        for entry in dossier.entries:
+            changed = max(entry.height, entry.erased or 0, *(each.height for each in entry.history[-1:]), 0)
+            if changed != height:
+                continue
+            self._conn.execute(
+                "insert into attestations values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "on conflict (id) do update set status = excluded.status, "
+                "changed = excluded.changed, erased = excluded.erased",
+                _attestation_row(dossier, entry, height),
+            )
+            self._conn.executemany(
+                "insert into status_changes values (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (entry.id, number, each.height, each.time, each.status, each.reason, each.by, each.note)
+                    for number, each in enumerate(entry.history)
+                    if each.height == height
+                ],
+            )
+            if entry.erased == height:
+                self._conn.execute("delete from documents where credential = ?", (entry.credential,))
+
+    def _write_member(self, member: Member, height: Height) -> None:
+        def names(terms: tuple[Any, ...]) -> str:
+            return ", ".join(member.names_at(terms, height))
+
+        self._conn.execute(
+            "insert into members values (?, ?, ?, ?, ?, ?) on conflict (did) do update set "
+            "height = excluded.height, roles = excluded.roles, categories = excluded.categories, "
+            "jurisdictions = excluded.jurisdictions",
+            (
+                member.did,
+                member.name,
+                height,
+                names(member.roles),
+                names(member.categories),
+                names(member.jurisdictions),
+            ),
+        )
+
+    # --- documents ------------------------------------------------------------------------
+
+    def store_documents(self, documents: list[tuple[Digest, str]]) -> None:
+        """Published documents by credential digest; one that is there stays as it is."""
+        with storage_errors("cannot store documents"), self._transaction():
+            self._conn.executemany("insert or ignore into documents values (?, ?)", documents)
+
+    def document(self, credential: Digest) -> str | None:
+        row = self._one("select text from documents where credential = ?", (credential,))
+        return None if row is None else str(row[0])
+
+    # --- reading --------------------------------------------------------------------------
+
+    def _one(self, query: str, values: tuple[Any, ...] = ()) -> Any:
+        with storage_errors("cannot read the ledger"):
+            return self._conn.execute(query, values).fetchone()
+
+    def _all(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with storage_errors("cannot read the ledger"):
+            return self._conn.execute(query, values).fetchall()
+
+    def rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        """Any query's rows: for the audit, which compares whole tables."""
+        return self._all(query, values)
+
+    def value(self, key: Digest) -> bytes | None:
+        """`StateReader`."""
+        row = self._one("select value from state where key = ?", (key,))
+        return None if row is None else bytes(row[0])
+
+    def load_tip(self) -> Tip:
+        """Where the chain stands, the state map built from the stored values.
+
+        StorageError if the values do not have the root that the last header names.
+        """
+        changes = {
+            Digest(key): value_digest(value) for key, value in self._all("select key, value from state")
+        }
+        state_map = StateMap().update(changes)
+        validators = State(self).validators
+        certified = self.certified(self.height())
+        if certified is None:
+            return genesis_tip(self.network.id, self.network.genesis.time, state_map, validators)
+        header = certified.header
+        if header.state_root != state_map.root:
+            raise StorageError(
+                f"the stored state is not the one of height {header.height}",
+                hint="run credchain audit, which names the damage",
+            )
+        return Tip(
+            header.network, header.height, header.digest, header.time, header.view, state_map, validators
+        )
+
+    def height(self) -> Height:
+        """0 where there is only genesis."""
+        return Height(self._one("select coalesce(max(height), 0) from blocks")[0])
+
+    def certified(self, height: Height) -> CertifiedHeader | None:
+        row = self._one("select header, certificate from blocks where height = ?", (height,))
+        if row is None:
+            return None
+        return CertifiedHeader(*_decode_stored(height, row[0], row[1]))
+
+    def block(self, height: Height) -> tuple[Block, Certificate] | None:
+        certified = self.certified(height)
+        if certified is None:
+            return None
+        rows = self._all("select bytes from transactions where height = ? order by position", (height,))
+        try:
+            transactions = tuple(Transaction.decode(row[0]) for row in rows)
+        except InvalidInput as problem:
+            raise StorageError(f"block {height} is damaged: {problem.message}") from problem
+        return Block(certified.header, transactions), certified.certificate
+
+    def remembered_ids(self, time: Millis) -> dict[Digest, Millis]:
+        """Transaction ids whose expiry has not passed at this block time, with the expiry."""
+        rows = self._all("select id, expiry from transactions where expiry >= ?", (time,))
+        return {Digest(row[0]): Millis(row[1]) for row in rows}
+
+    def place_of(self, transaction: Digest) -> Place | None:
+        row = self._one("select height, position from transactions where id = ?", (transaction,))
+        return None if row is None else Place(Height(row[0]), row[1])
+
+    def transaction_path(self, place: Place) -> tuple[Digest, ...]:
+        """The Merkle path of a transaction in its block."""
+        rows = self._all("select bytes from transactions where height = ? order by position", (place.height,))
+        return path([leaf(row[0]) for row in rows], place.position)
+
+    def locate(self, prefix: bytes, odd_digit: str = "") -> list[Location]:
+        """Attestations whose id starts with these bytes (and one more hex digit), at most two."""
+        last = prefix + b"\xff" * (32 - len(prefix))
+        rows = self._all(
+            "select id, category, subject, issuer from attestations where id between ? and ? "
+            "and lower(substr(hex(id), 1, ?)) = ? limit 2",
+            (
+                prefix.ljust(32, b"\x00"),
+                last,
+                2 * len(prefix) + len(odd_digit),
+                prefix.hex() + odd_digit,
+            ),
+        )
+        return [Location(Digest(row[0]), row[1], Digest(row[2]), Did(row[3])) for row in rows]
+
+    def member_names(self, role: str | None, after: str, at_most: int) -> list[Did]:
+        """DIDs in ascending order, after one of them; of those who hold a role, if one is given."""
+        rows = self._all(
+            "select did from members where did > ? and (? is null or ', ' || roles || ',' like ?) "
+            "order by did limit ?",
+            (after, role, f"%, {role},%", at_most),
+        )
+        return [Did(row[0]) for row in rows]
+
+    def counts(self) -> dict[str, int]:
+        """How much there is: for people and metrics."""
+        return {
+            "attestations": self._one("select count(*) from attestations")[0],
+            "members": self._one("select count(*) from members")[0],
+            "documents": self._one("select count(*) from documents")[0],
+        }
+
+
+def create_schema(conn: sqlite3.Connection) -> None:
+    """Tables, indexes and views, by sqlite-utils."""
+    database = sqlite_utils.Database(conn)
+    for name, (columns, primary_key) in _TABLES.items():
+        database.table(name).create(columns, pk=primary_key)
+    database.table("transactions").create_index(["id"])
+    database.table("transactions").create_index(["expiry"])
+    database.table("attestations").create_index(["issuer", "category"])
+    for name, query in _VIEWS.items():
+        database.create_view(name, query)
+
+
+def genesis_changes(genesis: Genesis) -> tuple[StateChange, ...]:
+    """The state at height 0, as a block would have written it."""
+    changes = (StateChange(key_of_record(each), each, each.encode()) for each in genesis.records())
+    return tuple(sorted(changes, key=lambda change: change.key.key))
+
+
+def _decode_stored(height: Height, header: bytes, certificate: bytes) -> tuple[Header, Certificate]:
+    try:
+        return Header.decode(header), Certificate.decode(certificate)
+    except InvalidInput as problem:
+        raise StorageError(
+            f"block {height} is damaged: {problem.message}", hint="run credchain audit"
+        ) from problem
+
+
+def _name(change: StateChange) -> str:
+    """The parts of a state key, for people."""
+    return " ".join(each.hex() if isinstance(each, bytes) else each for each in change.key.parts)
+
+
+def _attestation_row(dossier: Dossier, entry: Entry, height: Height) -> tuple[Any, ...]:
+    return (
+        entry.id,
+        entry.height,
+        dossier.category,
+        dossier.subject,
+        entry.issuer,
+        entry.credential,
+        entry.valid_from,
+        entry.valid_until,
+        entry.renews,
+        entry.status,
+        height,
+        entry.erased,
+    )
+
+
+def check_document(text: str, credential: Digest) -> None:
+    """InvalidInput unless this is the whole published document with that credential digest."""
+    parsed = parse_credential(text)
+    if parsed.digest != credential:
+        raise InvalidInput("the document has another digest", field="document")
+    if parsed.hidden:
+        raise InvalidInput("a published document discloses all its claims", field="document")
