@@ -26,7 +26,7 @@ from .certificates import Millis
 from .encoding import Digest
 from .errors import CredchainError, InvalidInput, NetworkError, Rejected
 from .keys import Did
-from .ledger.blocks import CertifiedHeader, Receipt
+from .ledger.blocks import CertifiedHeader, Header, Receipt
 from .ledger.network import Network
 from .ledger.records import Dossier, Member
 from .limits import LIMITS, SECOND
@@ -66,7 +66,8 @@ class Committed:
 
 
 class Client:
-    """Use as an async context manager. ``seen_height`` rises with each header that was verified.
+    """Use as an async context manager. ``seen_height`` rises with each header that was verified, and
+    ``head_seen`` is the highest of them.
 
     ``now`` is the caller's clock in milliseconds, ``max_age`` how old a header may be.
     """
@@ -84,7 +85,7 @@ class Client:
         self.now = now
         self.max_age = max_age
         self.seen_height = seen_height
-        self.seen_time = network.genesis.time
+        self.head_seen: Header | None = None
         self._urls = list(urls) or _shuffled([node.api for node in network.nodes])
         self._nodes: list[_Node] = []
 
@@ -336,8 +337,9 @@ class Client:
 
     def _note(self, certified: CertifiedHeader) -> None:
         header = certified.header
-        if header.height > self.seen_height:
-            self.seen_height, self.seen_time = header.height, header.time
+        self.seen_height = max(self.seen_height, header.height)
+        if self.head_seen is None or header.height >= self.head_seen.height:
+            self.head_seen = header
 
     def _receipt(self, body: dict[str, Any], transaction: bytes) -> Receipt:
         text = body.get("receipt")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from credchain import keys
 from credchain.certificates import Certificate, Millis, View, certify
@@ -23,7 +23,7 @@ from credchain.credentials.subjects import npi_subject
 from credchain.encoding import Digest
 from credchain.keys import BoxKey, Did, SigningKey
 from credchain.ledger.blocks import Block, CertifiedHeader
-from credchain.ledger.execution import ExecutedBlock, Tip, execute, genesis_tip, next_tip, propose
+from credchain.ledger.execution import ExecutedBlock, execute, genesis_tip, next_tip, propose
 from credchain.ledger.network import Genesis, GenesisMember, Network, NodeAddress, validators_of
 from credchain.ledger.operations import Attest, Operation, SetStatus, attestation_id
 from credchain.ledger.records import CategoryRule, Dossier, Entry, Member, Parameters
@@ -34,6 +34,11 @@ from credchain.limits import DAY, MINUTE
 from credchain.verification.by_npi import Question, verify_npi
 from credchain.verification.evidence import Answer, ProvedValue, open_answer
 from credchain.verification.statement import Statement
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 START: Final = Millis(1_800_000_000_000)
 """The genesis time: 2027-01-15T08:00:00Z, a whole second."""
@@ -170,7 +175,7 @@ class World:
         }
         self.documents: dict[Digest, str] = {}
         self.chain: list[CertifiedHeader] = []
-        self.tip = genesis_tip_of(genesis)
+        self.tip = genesis_tip(genesis.network, genesis.time, genesis.state_map(), genesis.validators)
         self._expiries: dict[Digest, Millis] = {}
         self._salts = 0
 
@@ -406,8 +411,10 @@ def judge(question: Question, wire: Mapping[str, Any]) -> Statement:
     return verify_npi(question, open_answer(Answer.parse(wire), question.network))
 
 
-def genesis_tip_of(genesis: Genesis) -> Tip:
-    return genesis_tip(genesis.network, genesis.time, genesis.state_map(), genesis.validators)
+def with_field(value: T, name: str, other: Any) -> T:
+    """The same dataclass with one field changed."""
+    changed: dict[str, Any] = {name: other}
+    return replace(value, **changed)
 
 
 def days(number: int) -> int:

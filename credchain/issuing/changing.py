@@ -10,13 +10,14 @@ from ..certificates import Millis
 from ..client import Client, Location
 from ..credentials.sdjwt import SALT_BYTES
 from ..encoding import Digest
-from ..errors import InvalidInput, Rejected
+from ..errors import InvalidInput, NetworkError, Rejected
 from ..keys import Did
 from ..ledger.codes import TRANSITIONS
 from ..ledger.operations import SetStatus, note_digest
 from ..ledger.records import Dossier, Entry
 from ..ledger.transactions import MAX_OPERATIONS
 from ..storage.member_store import MemberStore
+from ..verification.statement import AsOf
 from .outbox import Outbox, Sent
 from .rows import StatusRow
 from .tables import Problem
@@ -39,6 +40,7 @@ class Found:
     location: Location
     dossier: Dossier
     entry: Entry
+    as_of: AsOf
 
 
 async def find(client: Client, store: MemberStore | None, prefix: str) -> Found:
@@ -57,10 +59,18 @@ async def locate(client: Client, store: MemberStore | None, prefix: str) -> Loca
 async def prove(client: Client, location: Location) -> Found:
     key = (location.category, location.subject)
     dossier = (await client.dossiers([key]))[key]
-    return _entry_of(location, dossier)
+    return _entry_of(location, dossier, as_of(client))
 
 
-def _entry_of(location: Location, dossier: Dossier) -> Found:
+def as_of(client: Client) -> AsOf:
+    """The header under which the client last read."""
+    head = client.head_seen
+    if head is None:
+        raise NetworkError("nothing was read yet", field="node")
+    return AsOf(head.height, head.time)
+
+
+def _entry_of(location: Location, dossier: Dossier, head: AsOf) -> Found:
     entry = dossier.entry(location.attestation)
     if entry is None:
         raise InvalidInput(
@@ -68,7 +78,7 @@ def _entry_of(location: Location, dossier: Dossier) -> Found:
             field="attestation",
             hint="credchain issued lists yours",
         )
-    return Found(location, dossier, entry)
+    return Found(location, dossier, entry, head)
 
 
 class Changing:
@@ -103,7 +113,7 @@ class Changing:
         seen: dict[Digest, int] = {}
         for row, place in located:
             try:
-                found = _entry_of(place, dossiers[place.category, place.subject])
+                found = _entry_of(place, dossiers[place.category, place.subject], as_of(self._client))
                 self._check_change(row, found.entry)
             except InvalidInput as problem:
                 problems.append(Problem(row.line, problem.field, problem.message))

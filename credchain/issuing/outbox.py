@@ -36,6 +36,14 @@ class Sent:
     receipt: Receipt
 
 
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """What came of the envelopes that an earlier run left."""
+
+    sent: tuple[Sent, ...]
+    refused: tuple[Rejected, ...]
+
+
 class Outbox:
     """Sends for one member. ``now`` is the clock; ``delivered`` hears of documents handed over."""
 
@@ -96,15 +104,16 @@ class Outbox:
         new = self._sign(old.operations)
         return await self._submit(self._store.resign(envelope, new.id, new.encoded, new.expiry))
 
-    async def resume(self) -> list[Sent]:
+    async def resume(self) -> Resumed:
         """Send what an earlier run left, oldest first. One that the rules refuse is closed."""
         sent: list[Sent] = []
+        refused: list[Rejected] = []
         for envelope in self._store.pending():
             try:
                 sent.append(await self.send(envelope))
-            except Rejected:
-                continue
-        return sent
+            except Rejected as problem:
+                refused.append(problem)
+        return Resumed(tuple(sent), tuple(refused))
 
     async def deliver(self) -> int:
         """Hand over the documents of what is committed; how many. NetworkError leaves the rest.
@@ -119,15 +128,24 @@ class Outbox:
                 if self._client.network.category(each.category).published
             ]
             if published:
-                try:
-                    await self._client.deposit(published)
-                except Rejected as problem:
-                    if problem.rule != "erased":
-                        raise
-                    await self._deliver_singly(published)
+                await self._hand_over(published)
             self._store.mark_delivered([each.row for each in batch])
             count += len(batch)
         return count
+
+    async def _hand_over(self, published: Sequence[tuple[str, Digest, str]]) -> None:
+        try:
+            await self._client.deposit(published)
+        except Rejected as problem:
+            if problem.rule != "erased":
+                raise
+            await self._deliver_singly(published)
+        except NetworkError as problem:
+            raise NetworkError(
+                f"attested, but the published document was not handed over: {problem.message}",
+                field=problem.field,
+                hint="run the command again: it goes on, and attests nothing twice",
+            ) from problem
 
     async def _deliver_singly(self, published: Sequence[tuple[str, Digest, str]]) -> None:
         """One of them was erased before it was handed over: it stays with the issuer."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from ..certificates import Millis
 from ..credentials.categories import Category, Claims, jurisdiction_covers
@@ -34,6 +35,11 @@ from .checks import (
 from .evidence import ProvedState
 from .standing import standing, status_in_words
 from .statement import AsOf, CredentialResult, Statement, summarise
+
+_NO_BUNDLE: Final = tuple(
+    Check(number, Outcome.NOT_APPLICABLE, "an NPI was given, no bundle")
+    for number in (numbers.HOLDER, numbers.GRANT)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +146,13 @@ def verify_npi(question: Question, state: ProvedState) -> Statement:
             absent.append(category.name)
         if results or question.required:
             standings.append(tuple(each.standing for each in results))
-    every = (certified, fresh, *(check for each in credentials for check in each.checks))
+    every = (
+        certified,
+        fresh,
+        *(check for each in credentials for check in each.checks),
+        *(_proved_absent(name) for name in absent),
+        *_NO_BUNDLE,
+    )
     findings = Findings(
         checks=every,
         standings=tuple(standings),
@@ -162,15 +174,14 @@ def verify_npi(question: Question, state: ProvedState) -> Statement:
     )
 
 
+def _proved_absent(category: str) -> Check:
+    return Check(numbers.DOSSIER_COMPLETE, Outcome.PASS, f"no dossier in {category}, which is proved")
+
+
 def could_not_check(question: Question, reason: str) -> Statement:
     """The statement where no node could be reached or believed: never established."""
-    not_applicable = (numbers.HOLDER, numbers.GRANT)
-    checks = tuple(
-        Check(number, Outcome.NOT_APPLICABLE, "an NPI was given, no bundle")
-        if number in not_applicable
-        else Check(number, Outcome.UNKNOWN, reason)
-        for number in numbers.NAMES
-    )
+    applicable = [number for number in numbers.NAMES if number < numbers.HOLDER]
+    checks = (*(Check(number, Outcome.UNKNOWN, reason) for number in applicable), *_NO_BUNDLE)
     return Statement(
         verdict=Verdict.NOT_ESTABLISHED,
         verified_at=question.now,
@@ -206,8 +217,7 @@ def _judge(
                 Outcome.PASS,
                 f"the whole dossier is shown, {len(dossier.entries)} in all",
             ),
-            Check(numbers.HOLDER, Outcome.NOT_APPLICABLE, "an NPI was given, no bundle"),
-            Check(numbers.GRANT, Outcome.NOT_APPLICABLE, "an NPI was given, no bundle"),
+            *_NO_BUNDLE,
         )
         yield _result(question, category, entry, issuer, document.claims, where, checks)
 

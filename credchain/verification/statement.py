@@ -97,7 +97,7 @@ def summarise(checks: tuple[Check, ...]) -> tuple[Check, ...]:
     for number in NAMES:
         same = [check for check in checks if check.id == number]
         result.append(
-            worst(same) if same else Check(number, Outcome.NOT_APPLICABLE, "nothing that this check is about")
+            worst(same) if same else Check(number, Outcome.NOT_APPLICABLE, "there is no credential to check")
         )
     return tuple(result)
 

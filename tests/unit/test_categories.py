@@ -327,7 +327,13 @@ def test_any_json_as_a_claim_passes_or_is_invalid_input(name: str, data: st.Data
     except InvalidInput as refused:
         assert refused.field == claim
         return
-    kinds = {"string": str, "boolean": bool, "integer": int, "number": (int, float), "array": list}
+    kinds: dict[str, Any] = {
+        "string": str,
+        "boolean": bool,
+        "integer": int,
+        "number": (int, float),
+        "array": list,
+    }
     kind = kinds[parsed.schemas[claim]["type"]]
     assert isinstance(value, kind) or (isinstance(value, float) and value.is_integer())
 
@@ -382,7 +388,7 @@ def test_a_category_file_with_any_part_replaced_only_raises_invalid_input(
     parse_and_use(changed, claims)
 
 
-KEYWORDS = (
+KEYWORDS: tuple[str, ...] = (
     "pattern",
     "enum",
     "minLength",
@@ -524,7 +530,8 @@ def test_reserved_names_are_no_claims(name: str) -> None:
 
 
 def test_claims_without_a_schema_are_never_allowed() -> None:
-    for value in (True, {}, None, 0):
+    others: list[Any] = [True, {}, None, 0]
+    for value in others:
         document = category_document("cme_credit")
         document["claims"]["additionalProperties"] = value
         with pytest.raises(InvalidInput, match="additionalProperties"):

@@ -46,7 +46,7 @@ def read_one(shape: str) -> Callable[[bytes], Any]:
             "texts": list,
             "maps": lambda items: [{"w": item} for item in items],
         }
-        return {"v": written.get(shape, lambda same: same)(value)}
+        return {"v": written[shape](value) if shape in written else value}
 
     return lambda data: decode(data, read, write, "thing")
 
@@ -202,6 +202,15 @@ def test_ordinary_names_are_text() -> None:
 def test_text_must_be_in_normalization_form_c(text: str) -> None:
     with pytest.raises(InvalidInput, match="normalization form C"):
         check_text(text, "name")
+
+
+def test_text_is_judged_alike_under_every_supported_python() -> None:
+    """U+10EFD is unassigned in Unicode 14 (Python 3.11) and a combining mark of class 220 since 15.
+
+    So this text is in NFC under Python 3.11 and not under 3.12: nodes would disagree on a transaction.
+    """
+    with pytest.raises(InvalidInput):
+        check_text("b\u0301\U00010efd", "name")
 
 
 def test_half_a_surrogate_pair_is_not_text() -> None:
@@ -454,7 +463,7 @@ anything = st.recursive(
     | st.none()
     | st.floats()
     | st.integers(-(2**63), 2**64 - 1)
-    | st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+    | st.text(st.characters(codec="utf-8"), max_size=8)
     | st.builds(msgpack.ExtType, st.integers(0, 127), st.binary(max_size=20)),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.text("abvk", max_size=3), inner, max_size=3)

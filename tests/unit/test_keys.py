@@ -265,7 +265,7 @@ def test_random_bytes_do_not_open(data: bytes) -> None:
         BoxKey.from_seed(bytes(32)).open(data)
 
 
-@pytest.mark.parametrize("recipient", [bytes(32), b"\x01" + bytes(31), b"", b"x" * 31, b"x" * 33])
+@pytest.mark.parametrize("recipient", [bytes(32), b"\x01" + bytes(31)], ids=["zero", "one"])
 def test_a_key_that_nothing_can_be_sealed_to_is_invalid_input(recipient: bytes) -> None:
     """A member card can carry any 32 bytes: X25519 points of small order (RFC 7748, 6.1) seal nothing."""
     with pytest.raises(InvalidInput):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,11 @@ from credchain.ledger.cards import MemberCard
 from credchain.ledger.codes import ERASE_REASONS, REASONS
 from credchain.ledger.execution import propose
 from credchain.ledger.operations import Attest, Enroll, Erase, Operation, SetStatus
-from credchain.ledger.records import Dossier, Entry, Member, Term
+from credchain.ledger.records import Dossier, Entry, Member, StatusChange, Term
 from credchain.ledger.rules import BlockContext, apply_transaction
 from credchain.ledger.state import State
 from credchain.ledger.transactions import Transaction
-from credchain.limits import HOUR
+from credchain.limits import HOUR, LIMITS
 from tests.ledger_world import (
     BOARD,
     GOVERNOR,
@@ -45,9 +46,9 @@ STATUSES = ("active", "probation", "suspended", "lapsed", "revoked", "surrendere
 TERMINAL = ("revoked", "surrendered", "issued_in_error")
 
 
-def attest(name: str = "credential", **differing: object) -> Attest:
+def attest(name: str = "credential", **differing: Any) -> Attest:
     """Of a credential with this name, in force from long ago without an end."""
-    return replace(Attest(CATEGORY, SUBJECT, some_digest(name), Millis(0)), **differing)  # type: ignore[arg-type]  # any field
+    return replace(Attest(CATEGORY, SUBJECT, some_digest(name), Millis(0)), **differing)
 
 
 def context(world: World, time: int | None = None) -> BlockContext:
@@ -152,7 +153,7 @@ def test_expired_and_expiry_too_far_at_their_bounds(world: World) -> None:
 def test_the_expiry_window_is_a_parameter() -> None:
     world = World(expiry_window=10)
     late = world.transaction(BOARD, attest(), expiry=world.now + 1_011)
-    assert refusal(world, late).rule == "expiry_too_far"
+    assert refusal_without_another(world, late).rule == "expiry_too_far"
     assert apply(world, world.transaction(BOARD, attest(), expiry=world.now + 1_010)).changes()
 
 
@@ -205,7 +206,8 @@ def test_key_of_another_time(world: World, part: str) -> None:
     at = context(world).height
     signs, does_not = (at, at + 1) if part == "start" else (at + 1, at)
     for height, passes in ((signs, True), (does_not, False)):
-        term = replace(board.keys[0], **{part: Height(height)})
+        changed: dict[str, Any] = {part: Height(height)}
+        term = replace(board.keys[0], **changed)
         state = State(world)
         state.put(replace(board, keys=(term,)))
         if passes:
@@ -259,7 +261,8 @@ def test_authority_at_this_height(world: World, part: str) -> None:
         name = "issuer" if part == "roles" else CATEGORY
         term = Term(name, Height(start), None if end is None else Height(end))
         state = State(world)
-        state.put(replace(board, **{part: (term,)}))
+        changed: dict[str, Any] = {part: (term,)}
+        state.put(replace(board, **changed))
         before = state.changes()
         if passes:
             apply_transaction(state, world.transaction(BOARD, attest()), context(world), lambda each: False)
@@ -361,7 +364,7 @@ def test_a_renewal_of_itself(world: World) -> None:
 # Exclusive categories
 
 
-def identity(name: str, **differing: object) -> Attest:
+def identity(name: str, **differing: Any) -> Attest:
     return attest(name, category="identity", **differing)
 
 
@@ -496,7 +499,7 @@ def test_every_status_can_be_reached_and_left_with_a_listed_reason() -> None:
         assert [code for code, statuses in REASONS.items() if status in statuses], status
 
 
-@pytest.mark.parametrize(("reason", "status"), product([*REASONS, "bad_weather", ""], STATUSES))
+@pytest.mark.parametrize(("reason", "status"), list(product([*REASONS, "bad_weather", ""], STATUSES)))
 def test_reason(reason: str, status: str) -> None:
     """A reason gives the statuses that its name can mean; the clear cases are spelt out here."""
     never = {
@@ -590,8 +593,9 @@ def test_own_of_a_removed_issuer(world: World, which: int) -> None:
         assert_refused(world, sender, operation, "own")
     world.commit([world.transaction(GOVERNOR, operation)])
     entry = entry_of(world, identifier)
-    assert entry.erased == world.tip.height or entry.history[-1].by == did(GOVERNOR)
     assert entry.issuer == did(BOARD)
+    assert [each.by for each in entry.history] == ([] if which else [did(GOVERNOR)])
+    assert entry.erased == (world.tip.height if which else None)
 
 
 def test_own_of_an_issuer_about_to_be_removed(world: World) -> None:
@@ -647,15 +651,15 @@ def test_an_erased_attestation_keeps_its_status_and_may_change_it(world: World) 
 HOLDER = "Holder"
 
 
-def card(**differing: object) -> MemberCard:
+def card(**differing: Any) -> MemberCard:
     plain = MemberCard(signing_key(HOLDER).public, box_key(HOLDER).public)
-    return replace(plain, **differing)  # type: ignore[arg-type]  # any field
+    return replace(plain, **differing)
 
 
-def enroll(of: MemberCard | None = None, signer: str = HOLDER, **differing: object) -> Enroll:
+def enroll(of: MemberCard | None = None, signer: str = HOLDER, **differing: Any) -> Enroll:
     made = of or card()
     operation = Enroll(made.encode(), made.sign(signing_key(signer)), ("radiologist",))
-    return replace(operation, **differing)  # type: ignore[arg-type]  # any field
+    return replace(operation, **differing)
 
 
 def test_an_enrolment_becomes_a_member_record(world: World) -> None:
@@ -708,7 +712,7 @@ def test_enroll_by_others_than_identity_issuers(world: World, sender: str) -> No
         {"jurisdictions": ("US",)},
     ],
 )
-def test_enroll_as_anything_but_a_radiologist(world: World, differing: dict[str, object]) -> None:
+def test_enroll_as_anything_but_a_radiologist(world: World, differing: dict[str, Any]) -> None:
     assert_refused(world, IDENTITY_ISSUER, enroll(**differing), "enroll")
 
 
@@ -816,12 +820,12 @@ def test_a_dossier_never_grows_beyond_what_can_be_read(world: World) -> None:
     """Status changes are unlimited in number: their issuer must not close the dossier to all others."""
     identifier = commit(world, BOARD, attest())
     dossier = State(world).dossier(CATEGORY, SUBJECT)
-    entry = replace(entry_of(world, identifier))
+    entry = entry_of(world, identifier)
     world.commit([world.transaction(BOARD, set_status(identifier, "suspended", "fraud"))])
     change = entry_of(world, identifier).history[0]
     one = len(replace_entry(dossier, entry, [change] * 2).encode())
     two = len(replace_entry(dossier, entry, [change] * 3).encode())
-    most = (8 * 2**20 - one) // (two - one)
+    most = (LIMITS.message_bytes - one) // (two - one)
     full = replace_entry(dossier, entry, [change] * most)
     assert Dossier.decode(full.encode()) == full
     world.rewrite(full)
@@ -836,8 +840,8 @@ def test_a_dossier_never_grows_beyond_what_can_be_read(world: World) -> None:
     assert Dossier.decode(written.encode()) == written
 
 
-def replace_entry(dossier: Dossier, entry: Entry, history: list[object]) -> Dossier:
-    return dossier.with_entry(replace(entry, history=tuple(history)))  # type: ignore[arg-type]  # of changes
+def replace_entry(dossier: Dossier, entry: Entry, history: list[StatusChange]) -> Dossier:
+    return dossier.with_entry(replace(entry, history=tuple(history)))
 
 
 def test_the_table_of_reasons_names_statuses_only() -> None:

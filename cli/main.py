@@ -1,0 +1,87 @@
+"""The `credchain` program: its commands, and the last word on errors and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+from typer.exceptions import TyperException
+
+from . import demo, hospital, issuer, member, operator
+from .exit_codes import ExitCode
+from .output import note, print_error
+
+app = typer.Typer(
+    name="credchain",
+    help="Credentials of radiologists: attested once by their issuers, verified anywhere with proofs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+for role in (demo, hospital, issuer, member, operator):
+    role.register(app)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from credchain import __version__
+
+        sys.stdout.write(f"credchain {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", is_eager=True, callback=_version
+    ),
+) -> None:
+    """Credentials of radiologists: attested once by their issuers, verified anywhere with proofs."""
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of one call; no traceback reaches a user."""
+    from credchain.errors import CredchainError, InvalidInput
+
+    as_json = "--json" in arguments
+    try:
+        result = typer.main.get_command(app).main(arguments, "credchain", standalone_mode=False)
+        sys.stdout.flush()
+    except TyperException as problem:
+        message = problem.format_message()
+        if type(problem).__name__ == "NoArgsIsHelpError":
+            note(message)
+            return ExitCode.USAGE
+        hint = "credchain --help lists the commands, credchain COMMAND --help their options"
+        return print_error(InvalidInput(message, field="arguments", hint=hint), as_json=as_json)
+    except typer.Abort:
+        note("stopped")
+        return ExitCode.USAGE
+    except BrokenPipeError:
+        # Whoever read our output has gone: nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    except KeyboardInterrupt:
+        note("stopped")
+        return 130
+    except Exception as problem:  # the top: a traceback helps no user
+        if os.environ.get("CREDCHAIN_DEBUG"):
+            raise
+        unexpected = CredchainError(
+            f"internal error: {type(problem).__name__}: {problem}",
+            hint="please report it; CREDCHAIN_DEBUG=1 shows where it happened",
+        )
+        print_error(unexpected, as_json=as_json)
+        return ExitCode.INTERNAL
+    return int(result or 0)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""Commands of every member: keys, the trust anchor, who is who."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .output import fingerprint_in_groups, note, print_json, print_pairs, print_table
+from .session import Session, command
+
+PANEL = "Every member"
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "init", panel=PANEL, example='credchain init --name "Example Board"')(init)
+    command(app, "join", panel=PANEL, example="credchain join network.json --expect FINGERPRINT")(join)
+    command(app, "whoami", panel=PANEL, example="credchain whoami")(whoami)
+    command(app, "members", panel=PANEL, example="credchain members --role issuer")(members)
+
+
+def init(
+    session: Session,
+    name: Annotated[str, typer.Option(help="Your organisation's name.")],
+    validator: Annotated[bool, typer.Option("--validator", help="Also make a node's settings.")] = False,
+    peer: Annotated[str | None, typer.Option(help="HOST:PORT for other validators.")] = None,
+    api: Annotated[str | None, typer.Option(help="URL for clients.")] = None,
+) -> None:
+    """Make keys and a member card to send to whoever founds the network."""
+    from credchain.node.founding import make_home
+
+    home = session.home
+    card = make_home(
+        home,
+        name,
+        session.passphrase(confirm=True),
+        peer=peer,
+        api=api,
+        validator=validator,
+    )
+    if session.as_json:
+        print_json({"did": card.did, "home": str(home.path), "card": str(home.card)})
+        return
+    print_pairs([("DID", card.did), ("home", home.path), ("card", home.card)])
+    note(f"Send {home.card} to the network's founder, and keep a backup of {home.keys}.")
+
+
+def join(
+    session: Session,
+    file: Annotated[Path, typer.Argument(metavar="NETWORK.JSON", help="The trust anchor.")],
+    expect: Annotated[
+        str | None, typer.Option(help="The fingerprint that you were told by another way.")
+    ] = None,
+) -> None:
+    """Pin a network's trust anchor in this home, and print its fingerprint."""
+    from credchain.errors import InvalidInput
+    from credchain.limits import LIMITS
+    from credchain.storage.files import read_file, replace_file
+    from credchain.storage.home import load_network
+
+    network = load_network(file)
+    if expect is not None:
+        told = "".join(expect.split()).lower()
+        if told != network.fingerprint.hex():
+            raise InvalidInput(
+                f"the fingerprint is {fingerprint_in_groups(network.fingerprint)}, not the one expected",
+                field="expect",
+                hint="do not use this file; ask the network's founder again",
+            )
+    home = session.home
+    if home.network_file.exists() and home.network().id != network.id:
+        raise InvalidInput(
+            f"{home.path} has joined another network", field="home", hint="use another --home for this one"
+        )
+    home.path.mkdir(parents=True, exist_ok=True)
+    replace_file(home.network_file, read_file(file, "network", at_most=LIMITS.network_file_bytes))
+    if session.as_json:
+        print_json(
+            {
+                "network": network.id.hex(),
+                "name": network.genesis.name,
+                "fingerprint": network.fingerprint.hex(),
+                "home": str(home.path),
+            }
+        )
+        return
+    print_pairs(
+        [
+            ("network", network.genesis.name),
+            ("fingerprint", fingerprint_in_groups(network.fingerprint)),
+            ("validators", len(network.validators.members)),
+            ("home", home.path),
+        ]
+    )
+    if expect is None:
+        note("Compare the fingerprint with the founder's, by telephone for example, before you rely on it.")
+
+
+def whoami(session: Session) -> None:
+    """This home's DID, roles and keys, as the ledger has them now."""
+    from credchain.certificates import Height
+    from credchain.errors import NetworkError
+    from credchain.ledger.records import Member
+
+    did = session.home.did()
+    network = session.network
+
+    async def ask() -> tuple[Member | None, int | None]:
+        async with session.client() as client:
+            return await client.member(did), client.seen_height
+
+    try:
+        member, height = session.run(ask())
+    except NetworkError as problem:
+        note(f"warning: not checked with the ledger: {problem.message}")
+        found = [each.record() for each in network.genesis.members if each.did == did]
+        member, height = (found[0] if found else None), None
+    terms = (
+        {"roles": (), "categories": (), "jurisdictions": ()}
+        if member is None
+        else {
+            "roles": member.roles,
+            "categories": member.categories,
+            "jurisdictions": member.jurisdictions,
+        }
+    )
+    at = Height(height or 0)
+    names = {each: [term.name for term in held if term.covers(at)] for each, held in terms.items()}
+    keys = [] if member is None else member.keys
+    if session.as_json:
+        print_json(
+            {
+                "did": did,
+                "name": member.name if member else None,
+                "enrolled": member is not None,
+                "roles": names["roles"],
+                "categories": names["categories"],
+                "jurisdictions": names["jurisdictions"],
+                "keys": [
+                    {
+                        "key": each.key.hex(),
+                        "start": each.start,
+                        "end": each.end,
+                        "distrusted": each.distrusted,
+                    }
+                    for each in keys
+                ],
+                "network": network.id.hex(),
+                "fingerprint": network.fingerprint.hex(),
+                "as_of": {"height": height},
+            }
+        )
+        return
+    print_pairs(
+        [
+            ("DID", did),
+            ("name", member.name if member else "(not a member of this network)"),
+            ("roles", ", ".join(names["roles"])),
+            ("categories", ", ".join(names["categories"])),
+            ("jurisdictions", ", ".join(names["jurisdictions"])),
+            *(("key", f"{each.key.hex()} from height {each.start}") for each in keys),
+            ("network", network.genesis.name),
+            ("fingerprint", fingerprint_in_groups(network.fingerprint)),
+            ("as of", "genesis, not checked" if height is None else f"height {height}"),
+        ]
+    )
+
+
+def members(
+    session: Session,
+    role: Annotated[str | None, typer.Option(help="Only members with this role.")] = None,
+) -> None:
+    """Names and DIDs of the network's members."""
+    from credchain.errors import InvalidInput
+    from credchain.ledger.codes import ROLES
+    from credchain.ledger.records import Member
+
+    if role is not None and role not in ROLES:
+        raise InvalidInput(f"there is no role {role}", field="role", hint=f"roles are {', '.join(ROLES)}")
+
+    async def ask() -> tuple[list[Member], int]:
+        async with session.client() as client:
+            return await client.members(role), client.seen_height
+
+    from credchain.certificates import Height
+
+    found, seen = session.run(ask())
+    height = Height(seen)
+    found.sort(key=lambda member: (member.name or "", member.did))
+    rows = [
+        (
+            each.name,
+            each.did,
+            each.names_at(each.roles, height),
+            each.names_at(each.categories, height),
+            each.names_at(each.jurisdictions, height),
+        )
+        for each in found
+    ]
+    if session.as_json:
+        names = ("name", "did", "roles", "categories", "jurisdictions")
+        print_json(
+            {
+                "members": [dict(zip(names, row, strict=True)) for row in rows],
+                "as_of": {"height": height},
+            }
+        )
+        return
+    print_table(
+        ["name", "roles", "categories", "jurisdictions", "DID"],
+        [
+            (name, ", ".join(roles), ", ".join(categories), ", ".join(places), did)
+            for name, did, roles, categories, places in rows
+        ],
+    )

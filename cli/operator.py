@@ -1,0 +1,142 @@
+"""Commands of operators: found a network, run a node, know how it is, audit its ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .exit_codes import ExitCode
+from .output import fingerprint_in_groups, note, print_json, print_pairs, print_table, progress, say
+from .session import Session, command
+
+PANEL = "Operators"
+
+
+def register(app: typer.Typer) -> None:
+    network = typer.Typer(help="Found a network.", no_args_is_help=True)
+    node = typer.Typer(help="Run a node, ask how it is.", no_args_is_help=True)
+    app.add_typer(network, name="network", rich_help_panel=PANEL)
+    app.add_typer(node, name="node", rich_help_panel=PANEL)
+    command(
+        network,
+        "create",
+        panel=PANEL,
+        example="credchain network create samples/consortium.toml --out DIR --dev",
+    )(create)
+    command(node, "run", panel=PANEL, example="credchain node run --home DIR/validators/node-north")(run)
+    command(node, "status", panel=PANEL, example="credchain node status")(status)
+    command(app, "audit", panel=PANEL, example="credchain audit --home DIR/validators/node-north")(audit)
+
+
+def create(
+    session: Session,
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.TOML", help="The consortium's members.")],
+    out: Annotated[Path, typer.Option(help="A folder that does not exist yet.")],
+    dev: Annotated[bool, typer.Option("--dev", help="One validator on this machine.")] = False,
+    api: Annotated[str | None, typer.Option(help="With --dev: the validator's URL.")] = None,
+) -> None:
+    """Make genesis from member files, and homes for members that the spec names without one."""
+    from credchain.node.founding import create_network, read_spec
+
+    network, homes = create_network(
+        read_spec(spec),
+        out,
+        session.now(),
+        dev=dev,
+        api=api,
+        passphrase=lambda: session.passphrase(confirm=True),
+    )
+    if session.as_json:
+        print_json(
+            {
+                "network": network.id.hex(),
+                "name": network.genesis.name,
+                "fingerprint": network.fingerprint.hex(),
+                "file": str(out / "network.json"),
+                "homes": [{"name": each.name, "did": each.did, "home": str(each.path)} for each in homes],
+            }
+        )
+        return
+    print_pairs(
+        [
+            ("network", network.genesis.name),
+            ("fingerprint", fingerprint_in_groups(network.fingerprint)),
+            ("file", out / "network.json"),
+        ]
+    )
+    if homes:
+        print_table(["member", "home"], [(each.name, each.path) for each in homes])
+
+
+def run(session: Session) -> None:
+    """Run this home's node until it is told to stop."""
+    from credchain.node.server import run_node
+
+    home, network = session.home, session.network
+    run_node(home, network, session.keys, lambda url: note(f"node is up at {url}"))
+
+
+def status(session: Session) -> None:
+    """How the nodes are: height, what waits, and when nothing commits, why."""
+    from typing import Any
+
+    from credchain.errors import CredchainError
+
+    async def ask() -> list[tuple[str, dict[str, Any] | CredchainError]]:
+        async with session.client() as client:
+            return await client.status()
+
+    names = ("height", "time", "view", "pool", "attestations", "members", "documents", "version", "why_idle")
+    nodes = []
+    for url, told in session.run(ask()):
+        up = isinstance(told, dict) and told.get("network") == session.network.id.hex()
+        known = {name: told.get(name) for name in names} if isinstance(told, dict) and up else {}
+        problem = None if up else "it is another network's" if isinstance(told, dict) else told.message
+        nodes.append(
+            {
+                "url": url,
+                "reachable": up,
+                **{name: known.get(name) for name in names},
+                "problem": problem,
+            }
+        )
+    if not all(each["reachable"] for each in nodes):
+        session.exit_code = ExitCode.UNREACHABLE
+    if session.as_json:
+        print_json({"nodes": nodes})
+        return
+    for each in nodes:
+        say(f"{each['url']}: {'up' if each['reachable'] else 'not reached'}")
+        shown = [(name, each[name]) for name in (*names, "problem") if each[name] is not None]
+        print_pairs([("  " + name, value) for name, value in shown])
+
+
+def audit(session: Session) -> None:
+    """Replay this home's ledger from genesis and check every byte of it."""
+    from credchain.storage.audit import audit as audit_ledger
+
+    home = session.home
+    with progress(1_000_000, "audit") as advance:
+        done = 0
+
+        def step(height: int, total: int) -> None:
+            nonlocal done
+            share = height * 1_000_000 // max(total, 1)
+            advance(share - done)
+            done = share
+
+        report = audit_ledger(home.ledger, session.network, step)
+    pairs = {
+        "height": report.height,
+        "blocks": report.blocks,
+        "transactions": report.transactions,
+        "attestations": report.attestations,
+        "documents": report.documents,
+    }
+    if session.as_json:
+        print_json(pairs)
+        return
+    say(f"The ledger is whole up to height {report.height}.")
+    print_pairs(list(pairs.items()))
