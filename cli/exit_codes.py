@@ -52,5 +52,5 @@ _OF_ERROR: tuple[tuple[type[CredchainError], ExitCode], ...] = (
 
 
 def code_of(problem: CredchainError) -> ExitCode:
-    """An error's exit code. What is none of the five kinds is an audit mismatch."""
-    return next((code for kind, code in _OF_ERROR if isinstance(problem, kind)), ExitCode.INVALID)
+    """An error's exit code. What is none of the five kinds is a fault of this program."""
+    return next((code for kind, code in _OF_ERROR if isinstance(problem, kind)), ExitCode.INTERNAL)

@@ -107,6 +107,11 @@ class Certificate:
     view: View
     signatures: tuple[tuple[int, bytes], ...]
 
+    def __post_init__(self) -> None:
+        indexes = [-1, *(index for index, _ in self.signatures)]
+        if any(left >= right for left, right in itertools.pairwise(indexes)):
+            raise InvalidInput("a validator signs a certificate once, in order", field="signatures")
+
     def fields(self) -> dict[str, Value]:
         signatures = [{"signature": each, "validator": index} for index, each in self.signatures]
         return {"signatures": signatures, "view": self.view}
@@ -121,9 +126,6 @@ class Certificate:
             return index, item.binary("signature", keys.SIGNATURE_BYTES)
 
         signatures = fields.maps("signatures", one, at_most=LIMITS.validators)
-        indexes = [index for index, _ in signatures]
-        if any(left >= right for left, right in itertools.pairwise(indexes)):
-            raise InvalidInput("a validator signs a certificate once, in order", field="signatures")
         return Certificate(View(fields.integer("view")), signatures)
 
     @staticmethod

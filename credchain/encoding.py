@@ -1,9 +1,10 @@
 """Canonical MessagePack and purpose-separated digests: the only way to bytes that are signed.
 
 The profile (PROTOCOL.md, "Bytes"): maps with text keys sorted by their UTF-8 bytes; integers
-0..2^53-1; bytes; text in NFC without control, separator or bidirectional-override characters;
-booleans; lists. No floats, no nil, no extension types; depth at most 8. MessagePack itself allows
-many encodings of one value, so `decode` re-encodes from the typed value and compares.
+0..2^53-1; bytes; text in NFC of characters that Unicode 3.2 assigns, without control, format, private
+and line-separator ones; booleans; lists. No floats, no nil, no extension types; depth at most 8.
+MessagePack itself allows many encodings of one value, so `decode` re-encodes from the typed value and
+compares.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ T = TypeVar("T")
 
 DIGEST_BYTES: Final = 32
 _PREFIX: Final = b"credchain/v1/"
-_UNSAFE: Final = frozenset(
-    "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-)
+_REFUSED: Final = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"))
+_UNICODE: Final = unicodedata.ucd_3_2_0
+"""The one version of Unicode that every Python carries beside its own: what text is valid must not
+depend on the Python that a validator runs (PROTOCOL.md, "Bytes")."""
+_ZERO_WIDTH_SPACE: Final = "\u200b"
 
 
 def digest(purpose: str, data: bytes) -> Digest:
@@ -55,18 +58,23 @@ def check_text(text: str, field: str, *, max_bytes: int = LIMITS.text_bytes) -> 
         raise InvalidInput(f"{field} is {size} bytes long, at most {max_bytes}", field=field)
     if text.isascii() and (text.isprintable() or not text):
         return text
-    if not unicodedata.is_normalized("NFC", text):
-        raise InvalidInput(
-            f"{field} is not in Unicode normalization form C", field=field, hint="normalize to NFC"
-        )
     for character in text:
-        if character in _UNSAFE or unicodedata.category(character) == "Cc":
+        if _UNICODE.category(character) in _REFUSED or character == _ZERO_WIDTH_SPACE:
             raise InvalidInput(
                 f"{field} holds the character U+{ord(character):04X}, which is not allowed",
                 field=field,
-                hint="remove control and bidirectional-override characters",
+                hint="remove control, format and unassigned characters (Unicode 3.2 counts)",
             )
+    if not _UNICODE.is_normalized("NFC", text):
+        raise InvalidInput(
+            f"{field} is not in Unicode normalization form C", field=field, hint="normalize to NFC"
+        )
     return text
+
+
+def printable(text: str) -> str:
+    """Hostile text as an error may repeat it: short, and no terminal escapes."""
+    return ascii(text[:60])[1:-1]
 
 
 def _canonical(value: Any, field: str, depth: int) -> Any:
@@ -105,7 +113,8 @@ def _pairs(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
         if type(key) is not str:
             raise InvalidInput("a map has a key that is not text")
         if key in result:
-            raise InvalidInput(f"the key {key} stands twice in one map", field=key)
+            shown = printable(key)
+            raise InvalidInput(f"the key {shown} stands twice in one map", field=shown)
         result[key] = item
     return result
 
@@ -119,6 +128,10 @@ def unpack(data: bytes, what: str, *, max_bytes: int = LIMITS.message_bytes) -> 
     if len(data) > max_bytes:
         raise InvalidInput(f"{what} is {len(data)} bytes long, at most {max_bytes}", field=what)
     try:
+        # Every declared length must really be there before anything is allocated for it.
+        scanner = msgpack.Unpacker(max_buffer_size=len(data) or 1)
+        scanner.feed(data)
+        scanner.skip()
         value = msgpack.unpackb(
             data,
             raw=False,
@@ -185,8 +198,8 @@ class Fields:
         """Refuse fields that nobody asked for."""
         for name in self._map:
             if name not in self._read:
-                field = f"{self._what}.{name}"
-                raise InvalidInput(f"{self._what} has an unknown field {name}", field=field)
+                field = f"{self._what}.{printable(name)}"
+                raise InvalidInput(f"{field} is not a known field", field=field)
 
     def has(self, name: str) -> bool:
         return name in self._map

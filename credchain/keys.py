@@ -93,7 +93,10 @@ class BoxKey:
 
 def seal(content: bytes, recipient: EncryptionKey) -> bytes:
     """A sealed box (libsodium crypto_box_seal): only the recipient's key opens it."""
-    sealed: bytes = bindings.crypto_box_seal(content, recipient)
+    try:
+        sealed: bytes = bindings.crypto_box_seal(content, recipient)
+    except (CryptoError, ValueError, RuntimeError) as problem:
+        raise InvalidInput("nothing can be sealed to this key", field="encryption_key") from problem
     return sealed
 
 

@@ -7,12 +7,13 @@ documents, the ledger's parameters their digests.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from ..encoding import Digest, check_text, digest
+from ..encoding import Digest, check_text, digest, printable
 from ..errors import InvalidInput
 from ..limits import LIMITS
 
@@ -114,10 +115,14 @@ def parse_category(document: Any) -> Category:
     if not _NAME.match(name):
         raise InvalidInput(f"category {name!r} is not lower-case letters and _", field="category")
     reader = _Part(document, name)
+    reader.only(_PARTS)
     reader.one_of("version", (1,))
     validity = reader.part("validity")
+    validity.only(frozenset(("until", "max_months")))
     renewal = reader.part("renewal")
+    renewal.only(frozenset(("every_months", "matches")))
     claims = reader.part("claims")
+    claims.only(frozenset(("type", "properties", "required", "additionalProperties")))
     schemas = _read_schemas(claims, name)
     required = tuple(claims.texts("required"))
     matches = tuple(renewal.texts("matches"))
@@ -158,10 +163,35 @@ def _read_schemas(claims: _Part, name: str) -> dict[str, Mapping[str, Any]]:
         schema.one_of("type", _TYPES)
         schema.text("title")
         schema.text("description")
+        _check_keywords(schema, f"{name}.{claim}")
         schemas[claim] = schema.value
     if not 1 <= len(schemas) <= LIMITS.disclosures:
         raise InvalidInput(f"{name} must define 1 to {LIMITS.disclosures} claims", field=name)
     return schemas
+
+
+_PARTS: Final = frozenset(
+    ("category", "version", "title", "description", "subject", "document", "primary_source")
+    + ("exclusive", "jurisdiction_claim", "validity", "renewal", "claims")
+)
+_KEYWORDS: Final = frozenset(
+    ("type", "title", "description", "examples", "enum", "format", "pattern", "minLength", "maxLength")
+    + ("minimum", "maximum", "multipleOf", "items", "minItems", "maxItems", "uniqueItems")
+)
+"""What a claim's schema may say. No references: a category file must not make its reader fetch."""
+
+
+def _check_keywords(schema: _Part, what: str) -> None:
+    for keyword in schema.names():
+        if keyword not in _KEYWORDS:
+            raise InvalidInput(f"{what} uses the keyword {keyword[:40]!r}, which is not allowed", field=what)
+    if schema.has("pattern"):
+        try:
+            re.compile(schema.text("pattern"))
+        except (re.error, OverflowError, RecursionError) as problem:
+            raise InvalidInput(f"{what} has a broken pattern", field=what) from problem
+    if schema.has("items"):
+        _check_keywords(schema.part("items"), what)
 
 
 def _category_digest(document: Any, name: str) -> Digest:
@@ -172,14 +202,16 @@ def _category_digest(document: Any, name: str) -> Digest:
     return digest("category", text.encode())
 
 
-def _check_numbers(value: Any, name: str) -> None:
+def _check_numbers(value: Any, name: str, depth: int = 0) -> None:
     """Floats whose shortest decimal is the same in every language, or the digest would not be."""
+    if depth > 16:
+        raise InvalidInput(f"{name} is nested deeper than 16 levels", field=name)
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
         for item in value:
-            _check_numbers(item, name)
-    elif isinstance(value, float) and ("e" in repr(value) or value.is_integer()):
+            _check_numbers(item, name, depth + 1)
+    elif isinstance(value, float) and (not math.isfinite(value) or "e" in repr(value) or value.is_integer()):
         raise InvalidInput(f"{name} holds the number {value!r}: write it without exponent", field=name)
 
 
@@ -202,6 +234,13 @@ class _Part:
 
     def names(self) -> list[str]:
         return list(self.value)
+
+    def only(self, known: frozenset[str]) -> None:
+        """A misspelt part must not silently drop a rule."""
+        for name in self.value:
+            if name not in known:
+                shown = printable(name)
+                raise InvalidInput(f"{self._what} has an unknown part {shown}", field=shown)
 
     def text(self, name: str) -> str:
         value = self._get(name)
@@ -257,17 +296,18 @@ def claim_from_text(category: Category, name: str, text: str) -> Claim:
     if kind == "array":
         return [part.strip() for part in text.split(";") if part.strip()]
     if kind in ("integer", "number"):
-        return _number(name, text.strip(), whole=kind == "integer")
+        number: int | float = _number(name, text.strip(), whole=kind == "integer")
+        return number
     return text
 
 
-def _number(name: str, text: str, *, whole: bool) -> int | float:
+def _number(name: str, text: str, *, whole: bool) -> Any:
     pattern = r"-?[0-9]{1,15}\Z" if whole else r"-?[0-9]{1,12}(\.[0-9]{1,6})?\Z"
     if not re.match(pattern, text):
         described = "a whole number" if whole else "a number"
         raise InvalidInput(f"{name} is {text[:60]!r}, not {described}", field=name)
     value = float(text)
-    return int(text) if whole or value.is_integer() else value
+    return int(text) if whole else _whole(value)
 
 
 def check_claims(category: Category, claims: Mapping[str, Any]) -> Claims:
@@ -286,9 +326,15 @@ def check_claims(category: Category, claims: Mapping[str, Any]) -> Claims:
                 field=name,
                 hint=str(category.schemas[name]["description"]),
             )
-    for name, value in claims.items():
+    found = {name: _whole(value) for name, value in claims.items()}
+    for name, value in found.items():
         check_claim(category, name, value)
-    return cast(Claims, claims)
+    return cast(Claims, found)
+
+
+def _whole(value: Any) -> Any:
+    """24.0 as 24, so that one number has one form."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def check_claim(category: Category, name: str, value: Any) -> None:
@@ -297,6 +343,8 @@ def check_claim(category: Category, name: str, value: Any) -> None:
     for text in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
         if isinstance(text, str):
             check_text(text, name, max_bytes=LIMITS.claim_bytes)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidInput(f"{name} is {value}, not a number", field=name)
     validator = _validator(category.name, name, canonical_json(schema))
     problem = next(iter(validator.iter_errors(value)), None)
     if problem is not None:

@@ -12,7 +12,7 @@ from ..limits import DAY, HOUR, MINUTE, SECOND
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z", re.ASCII)
-_DURATION: Final = re.compile(r"([1-9][0-9]{0,8})([smhd])\Z", re.ASCII)
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,6})([smhd])\Z", re.ASCII)
 _UNITS: Final = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _LAST: Final = 253_402_300_799_999  # 9999-12-31, the last day that RFC 3339 can write
 

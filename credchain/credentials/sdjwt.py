@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from .. import keys
 from ..certificates import Millis
-from ..encoding import Digest, check_text, digest
+from ..encoding import Digest, check_text, digest, printable
 from ..errors import InvalidInput
 from ..keys import Did, PublicKey, SigningKey
 from ..limits import LIMITS, SECOND
@@ -216,15 +216,18 @@ def _check_payload(payload: Mapping[str, Any]) -> list[str]:
         raise InvalidInput(f"the credential's _sd_alg is not {HASH}", field="_sd_alg")
     for name in payload:
         if name not in _PAYLOAD:
-            raise InvalidInput(f"the claim {name[:60]} is not a salted disclosure", field=name[:60])
+            shown = printable(name)
+            raise InvalidInput(f"the claim {shown} is not a salted disclosure", field=shown)
     for name in ("iss", "vct", "sub"):
         if type(payload.get(name)) is not str:
             raise InvalidInput(f"the credential's {name} must be text", field=name)
-    if not payload["vct"].startswith(VCT_PREFIX):
-        raise InvalidInput(f"the credential's vct does not start with {VCT_PREFIX}", field="vct")
+    if not re.fullmatch(f"{VCT_PREFIX}[a-z][a-z0-9_]{{0,63}}", payload["vct"]):
+        raise InvalidInput(f"the credential's vct is not {VCT_PREFIX} and a category", field="vct")
     digests = payload.get("_sd")
     if type(digests) is not list or not all(type(each) is str for each in digests):
         raise InvalidInput("the credential's _sd must be a list of text", field="_sd")
+    if any(len(unbase64url(each, "_sd")) != 32 for each in digests):
+        raise InvalidInput("the credential's _sd holds something other than digests", field="_sd")
     if len(digests) > LIMITS.disclosures:
         raise InvalidInput(f"the credential has more than {LIMITS.disclosures} claims", field="_sd")
     if len(set(digests)) != len(digests):
@@ -294,19 +297,22 @@ def _read_disclosure(disclosure: str) -> tuple[str, Any]:
     if type(parts) is not list or len(parts) != 3 or any(type(each) is not str for each in parts[:2]):
         raise InvalidInput("a disclosure is not [salt, name, value]", field="disclosure")
     name, value = parts[1], parts[2]
+    if len(unbase64url(parts[0], "salt")) != SALT_BYTES:
+        raise InvalidInput(f"the salt of a disclosure is not {SALT_BYTES} bytes", field="disclosure")
     if name in RESERVED:
         raise InvalidInput(f"a disclosure names the registered claim {name}", field=name)
-    check_text(name, "claim name", max_bytes=LIMITS.name_bytes)
+    if not re.fullmatch("[a-z][a-z0-9_]{0,63}", name):
+        raise InvalidInput(f"a disclosure names the claim {printable(name)}", field="disclosure")
     for each in value if type(value) is list else [value]:
         _check_flat(name, each, in_list=type(value) is list)
     return name, value
 
 
 def _check_flat(name: str, value: Any, *, in_list: bool) -> None:
-    """Text, finite numbers, booleans, lists of text: nothing nested, so no nested ``_sd``."""
+    """Text, numbers that every reader keeps exact, booleans, lists of text: so no nested ``_sd``."""
     if type(value) is str:
         check_text(value, name, max_bytes=LIMITS.claim_bytes)
-    elif in_list or type(value) not in (int, float, bool) or not math.isfinite(value):
+    elif in_list or type(value) not in (int, float, bool) or not abs(value) <= LIMITS.max_integer:
         raise InvalidInput(f"the claim {name} is not flat", field=name)
 
 

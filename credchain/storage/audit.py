@@ -15,7 +15,7 @@ from typing import Any
 
 from ..certificates import Certificate
 from ..encoding import Digest
-from ..errors import CredchainError, InvalidInput, StorageError
+from ..errors import CredchainError, InvalidInput, ProofError, StorageError
 from ..ledger.blocks import Block, CertifiedHeader, Header
 from ..ledger.execution import Tip, execute, genesis_tip, next_tip
 from ..ledger.network import Network
@@ -27,7 +27,7 @@ from .ledger_store import AUDITED, LedgerStore, check_document, storage_errors
 Progress = Callable[[int, int], None]
 
 
-class AuditMismatch(CredchainError):
+class AuditMismatch(ProofError):
     """The stored ledger is not what its blocks say. ``height`` is where that shows first."""
 
     def __init__(self, height: int, message: str) -> None:

@@ -181,7 +181,10 @@ def _proved_absent(category: str) -> Check:
 def could_not_check(question: Question, reason: str) -> Statement:
     """The statement where no node could be reached or believed: never established."""
     applicable = [number for number in numbers.NAMES if number < numbers.HOLDER]
-    checks = (*(Check(number, Outcome.UNKNOWN, reason) for number in applicable), *_NO_BUNDLE)
+    checks = (
+        *(Check(number, Outcome.UNKNOWN, "could not be checked") for number in applicable),
+        *_NO_BUNDLE,
+    )
     return Statement(
         verdict=Verdict.NOT_ESTABLISHED,
         verified_at=question.now,
@@ -400,13 +403,13 @@ def _sentence(result: Verdict, question: Question, credentials: list[CredentialR
     who = f"NPI {question.npi}"
     if not credentials:
         return f"{who}: nothing is attested in what was asked for, proved {as_of}"
-    of = f"{len(credentials)} attestation{'s' if len(credentials) != 1 else ''} {as_of}"
     words = {
-        Verdict.ESTABLISHED: f"{who} is established: every check passed on {of}",
-        Verdict.ADVERSE: f"{who} has an adverse entry among {of}",
-        Verdict.NOT_CURRENT: f"{who} is not current among {of}",
-        Verdict.UNTRUSTED: f"{who} has an attestation of an issuer not to be trusted, among {of}",
-        Verdict.INVALID: f"{who} has a document that does not hold, among {of}",
-        Verdict.NOT_ESTABLISHED: f"{who} is not established by {of}",
+        Verdict.ESTABLISHED: "is established",
+        Verdict.ADVERSE: "has an adverse entry",
+        Verdict.NOT_CURRENT: "is not current",
+        Verdict.UNTRUSTED: "has an attestation of an issuer not to be trusted",
+        Verdict.INVALID: "has a document that does not hold",
+        Verdict.NOT_ESTABLISHED: "is not established",
     }
-    return words[result]
+    read = f"{len(credentials)} attestation{'s' if len(credentials) != 1 else ''}"
+    return f"{who} {words[result]}: {read} read, {as_of}"

@@ -137,7 +137,7 @@ class _Number(enum.IntEnum):
         msgpack.ExtType(5, b"x"),
         object(),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_encode_refuses_what_the_profile_lacks(value: Any) -> None:
     with pytest.raises(InvalidInput):

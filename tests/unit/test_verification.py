@@ -229,8 +229,8 @@ def test_an_adverse_entry_counts_in_what_was_read(world: World) -> None:
 
 
 def test_one_adverse_entry_among_good_ones_is_adverse(world: World) -> None:
-    bad = world.attest("board_certification", ELENA, certificate_number="2")
-    world.attest("board_certification", ELENA, certificate_number="3")
+    bad = world.attest("board_certification", ELENA, certificate_number="990002")
+    world.attest("board_certification", ELENA, certificate_number="990003")
     world.set_status(bad, "revoked", "fraud")
     statement = world.verify(ELENA)
     assert statement.verdict is Verdict.ADVERSE
@@ -255,7 +255,7 @@ def test_dates_are_judged_at_the_callers_now_to_the_millisecond() -> None:
 def test_an_expired_entry_beside_one_in_force_is_not_relied_on() -> None:
     world = World()
     world.attest("board_certification", ELENA, valid_until=START + 10 * SECOND - 1)
-    world.attest("board_certification", ELENA, certificate_number="2")
+    world.attest("board_certification", ELENA, certificate_number="990002")
     statement = world.verify(ELENA, now=Millis(START + 20 * SECOND))
     assert statement.verdict is Verdict.ESTABLISHED
     assert [each.verdict for each in statement.credentials] == ["not_current", "established"]
