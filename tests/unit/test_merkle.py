@@ -120,6 +120,8 @@ def test_an_index_outside_the_tree_is_refused(index: int) -> None:
     found = leaves(5)
     with pytest.raises(ProofError):
         merkle.check_path(merkle.root(found), 5, index, found[-1], merkle.path(found, 4))
+    with pytest.raises(ProofError):
+        merkle.check_path(merkle.root(found), 5, index, found[0], merkle.path(found, 0))
 
 
 def test_an_empty_tree_holds_nothing() -> None:

@@ -222,6 +222,48 @@ def test_forged_proofs_are_refused() -> None:
     assert accepted == []
 
 
+def test_presence_cannot_be_forged_where_an_inner_node_has_no_child() -> None:
+    """The digest of an inner node says nothing of a child that its bitmap lacks."""
+    content = {key: value for key, value in make_content(12, 100).items() if key[0] >> 4 != 7}
+    state = StateMap().update(content)
+    key = Digest(b"\x77" * 32)
+    honest = state.prove(key)
+    assert (len(honest.path), honest.bucket) == (1, None)
+    assert check_state_proof(honest, state.root, key) is None
+    for bucket in (key + value_digest(b"forged"), b""):
+        assert refuses(replace(honest, bucket=bucket), state.root, key)
+    bitmap = int.from_bytes(honest.path[0][:2], "big")
+    claimed = (bitmap | 1 << 7).to_bytes(2, "big") + honest.path[0][2:]
+    for bucket in (None, b"", key + value_digest(b"forged")):
+        assert refuses(StateProof((claimed,), bucket), state.root, key)
+
+
+def test_malformed_nodes_prove_nothing_even_under_a_root_made_of_them() -> None:
+    """A map that no honest party made: one key with two values, or keys out of order or place."""
+    low, high = Digest(b"\x10" * 32), Digest(b"\x20" * 32)
+    one, two = value_digest(b"one"), value_digest(b"two")
+
+    def top(bucket: bytes) -> Digest:
+        return Digest(h("root", h("bucket", bucket)))
+
+    good = low + one + high + two
+    assert check_state_proof(StateProof((), good), top(good), low) == one
+    for bucket in (high + two + low + one, low + one + low + two, good + low + one, good + b"\x30" * 63):
+        for key in (low, high):
+            assert refuses(StateProof((), bucket), top(bucket), key)
+    # The child for the digit 1 holds a key that begins with 2.
+    level = (1 << 1).to_bytes(2, "big")
+    for bucket in (good, high + two):
+        root = Digest(h("root", h("inner", level + h("bucket", bucket))))
+        for key in (low, high):
+            assert refuses(StateProof((level,), bucket), root, key)
+    # Too many or too few children for the bitmap.
+    bucket = low + one
+    for step in (level + bytes(32), (3 << 1).to_bytes(2, "big")):
+        root = Digest(h("root", h("inner", step + h("bucket", bucket))))
+        assert refuses(StateProof((step,), bucket), root, low)
+
+
 def test_an_update_leaves_older_versions_as_they_were() -> None:
     random = Random(10)
     keys = make_keys(random, 400, 0)

@@ -24,7 +24,8 @@ from credchain.keys import did_of
 from credchain.ledger.blocks import CertifiedHeader
 from credchain.ledger.operations import Attest, Erase
 from credchain.ledger.records import Dossier, Term
-from credchain.ledger.state import dossier_key, member_key
+from credchain.ledger.state import StateKey, dossier_key, member_key
+from credchain.ledger.statemap import value_digest
 from credchain.limits import LIMITS, MINUTE, SECOND
 from credchain.verification.by_npi import check_categories, could_not_check
 from credchain.verification.checks import Check, Outcome, Verdict
@@ -835,6 +836,24 @@ def test_absence_cannot_be_claimed_of_what_is_there_nor_presence_of_what_is_not(
         records = list(honest.records)
         records[place] = replace(record, value=value)
         assert_refused(world, replace(honest, records=tuple(records)))
+
+
+def misplaced(world: World, key: StateKey, value: bytes) -> None:
+    """Certify a state that holds this value under that key: more than f validators conspire."""
+    world.store[key.key] = value
+    state_map = world.tip.state_map.update({key.key: value_digest(value)})
+    world.tip = replace(world.tip, state_map=state_map)
+    world.commit()
+
+
+def test_a_record_in_anothers_place_is_refused(world: World) -> None:
+    mine = npi_subject("board_certification", ELENA)
+    theirs = dossier_key("board_certification", npi_subject("board_certification", OTHER))
+    misplaced(world, theirs, world.store[dossier_key("board_certification", mine).key])
+    assert assert_refused(world, world.answer(OTHER), OTHER).check == 8
+    assert world.verify(ELENA).verdict is Verdict.ESTABLISHED
+    misplaced(world, member_key(did(BOARD)), world.store[member_key(did(OTHER_BOARD)).key])
+    assert assert_refused(world, world.answer(ELENA)).check == 4
 
 
 def test_the_order_and_repetition_of_records_is_nothing(world: World) -> None:
