@@ -17,7 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credchain.certificates import ValidatorSet
-from credchain.encoding import Fields, Value, check_ascending, check_text, decode, digest, encode, unpack
+from credchain.encoding import (
+    Fields,
+    Value,
+    check_ascending,
+    check_text,
+    decode,
+    digest,
+    encode,
+    printable,
+    unpack,
+)
 from credchain.errors import InvalidInput
 from credchain.limits import LIMITS
 from tests.unit.credential_helpers import HOSTILE, Sample, samples
@@ -57,9 +67,15 @@ def packed(value: Any) -> bytes:
     return result
 
 
-safe_text = st.text(st.characters(exclude_categories=("Cs", "Cc", "Cf", "Zl", "Zp", "Cn")), max_size=30).map(
-    lambda text: unicodedata.normalize("NFC", text)
-)
+OUTSIDE = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
+UNICODE_3_2 = unicodedata.ucd_3_2_0
+
+safe_text = st.text(
+    st.characters(exclude_categories=OUTSIDE).filter(
+        lambda character: UNICODE_3_2.category(character) not in OUTSIDE
+    ),
+    max_size=30,
+).map(lambda text: UNICODE_3_2.normalize("NFC", text))
 scalars = st.booleans() | st.integers(0, 2**53 - 1) | st.binary(max_size=40) | safe_text
 values = st.recursive(
     scalars,
@@ -192,8 +208,77 @@ def test_a_forbidden_character_is_found_anywhere_in_a_text(position: str) -> Non
 
 
 def test_ordinary_names_are_text() -> None:
-    for text in ("", "Elena Navarro", "José Núñez", "李小龍", "Ελένη", "שרה", "O’Neil–Smith", "😀"):
+    for text in (
+        *("", "Elena Navarro", "José Núñez", "李小龍", "Ελένη", "שרה", "محمد", "O’Neil–Smith", "김민준"),
+        *("Đặng Thị Hạnh", "Weiß", "Groß-Gerau", "Ōe", "Šķēle", "Œuvre", "प्रिया", "山田　太郎"),
+    ):
         assert check_text(text, "name") == text
+        assert unpack(encode({text: text}), "value") == {text: text}
+
+
+NEWER: dict[str, str] = {
+    "\u0221": "4.0, beside U+0220 of 3.2",
+    "\u1e9e": "5.1, capital sharp s",
+    "\u20ba": "6.0, a currency sign",
+    "\u061c": "6.3, a direction mark",
+    "\U00010000": "4.0, beyond the basic plane",
+    "\U0001f600": "6.1, an emoji",
+    "\U0001fae8": "15.0, an emoji",
+    "\U00010efd": "15.0, a combining mark",
+    "\u0378": "in no version so far",
+    "\ufdd0": "never: a noncharacter",
+    "\ufffe": "never: a noncharacter",
+    "\U0001ffff": "never: a noncharacter",
+    "\U0010ffff": "never: a noncharacter",
+}
+PRIVATE = ["\ue000", "\uf8ff", "\U000f0000", "\U0010fffd"]
+INVISIBLE = list("\u200b\u200c\u200d\u2060\u2061\u206f\ufeff\u180e\u070f\u06dd\ufff9\U000e0001\U000e0041")
+
+
+@pytest.mark.parametrize("character", [*NEWER, *PRIVATE, *INVISIBLE], ids=ascii)
+def test_what_unicode_3_2_does_not_assign_or_show_is_not_text(character: str) -> None:
+    for text in (character, f"a{character}", f"é{character}é", f"{character}李"):
+        with pytest.raises(InvalidInput, match=f"U\\+{ord(character):04X}") as caught:
+            check_text(text, "name")
+        assert caught.value.field == "name"
+        assert caught.value.message.isprintable()
+        for value in (text, [text], {text: 1}, {"v": {"w": text}}):
+            with pytest.raises(InvalidInput):
+                encode(value)
+        with pytest.raises(InvalidInput):
+            read_one("text")(packed(text))
+        with pytest.raises(InvalidInput):
+            read_one("texts")(packed([text]))
+
+
+def test_the_soft_hyphen_is_not_text() -> None:
+    """Invisible like U+200B, and like it no format character in Unicode 3.2: Pd there, Cf since 4.0."""
+    with pytest.raises(InvalidInput, match=r"U\+00AD"):
+        check_text("Navar\u00adro", "name")
+
+
+def test_unicode_3_2_is_the_last_version_that_counts() -> None:
+    """U+0220 and U+20B1 came with 3.2, U+10400 (beyond the basic plane) with 3.1."""
+    for character in ("\u0220", "\u20b1", "\U00010400", "\U00020000"):
+        assert check_text(character, "name") == character
+
+
+def test_every_character_is_judged_by_its_category_in_unicode_3_2() -> None:
+    """All of Unicode, so that no block is forgotten; a later version may only hide, never show."""
+    accepted, wrong = 0, []
+    for point in range(0x110000):
+        character = chr(point)
+        try:
+            check_text(character, "name")
+        except InvalidInput:
+            continue
+        accepted += 1
+        if UNICODE_3_2.category(character) in OUTSIDE or character == "\u200b":
+            wrong.append(point)
+        if unicodedata.category(character) in ("Cc", "Cn", "Co", "Cs", "Zl", "Zp"):
+            wrong.append(point)
+    assert wrong == []
+    assert 90_000 < accepted < 95_156 - 2_048  # Unicode 3.2 has 95,156 graphic and format characters
 
 
 @pytest.mark.parametrize(
@@ -211,6 +296,24 @@ def test_text_is_judged_alike_under_every_supported_python() -> None:
     """
     with pytest.raises(InvalidInput):
         check_text("b\u0301\U00010efd", "name")
+
+
+class _EarlyPython:
+    """`ucd_3_2_0` where its `is_normalized` answers False for everything (CPython issue 101372)."""
+
+    category = staticmethod(UNICODE_3_2.category)
+    normalize = staticmethod(UNICODE_3_2.normalize)
+
+    @staticmethod
+    def is_normalized(form: str, text: str) -> bool:
+        return False
+
+
+def test_text_is_judged_alike_before_pythons_repair_of_is_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("credchain.encoding._UNICODE", _EarlyPython)
+    assert check_text("José Núñez", "name") == "José Núñez"
+    with pytest.raises(InvalidInput, match="normalization form C"):
+        check_text("Jose\u0301", "name")
 
 
 def test_half_a_surrogate_pair_is_not_text() -> None:
@@ -280,6 +383,11 @@ WRONG: dict[str, list[tuple[str, bytes]]] = {
         ("decomposed é", b"\xa3e\xcc\x81"),
         ("escape", b"\xa1\x1b"),
         ("right-to-left override", b"\xa3\xe2\x80\xae"),
+        ("U+1F600, an emoji after Unicode 3.2", b"\xa4\xf0\x9f\x98\x80"),
+        ("U+1E9E, a letter after Unicode 3.2", b"\xa3\xe1\xba\x9e"),
+        ("U+E000, private use", b"\xa3\xee\x80\x80"),
+        ("U+200B, zero width space", b"\xa3\xe2\x80\x8b"),
+        ("U+FFFE, a noncharacter", b"\xa3\xef\xbf\xbe"),
         ("length beyond the end", b"\xdb\xff\xff\xff\xffx"),
     ],
     "texts": [
@@ -355,9 +463,45 @@ def test_an_absent_optional_field_is_none_and_a_required_one_is_named() -> None:
 
 
 def test_an_unknown_field_is_named() -> None:
-    with pytest.raises(InvalidInput, match="unknown field w") as caught:
+    with pytest.raises(InvalidInput) as caught:
         read_one("integer")(b"\x82\xa1v\x01\xa1w\x01")
+    assert caught.value.message == "thing.w is not a known field"
     assert caught.value.field == "thing.w"
+    with pytest.raises(InvalidInput) as caught:
+        read_one("nested")(V + b"\x82\xa1w\x01\xa1x\x01")
+    assert caught.value.message == "thing.v.x is not a known field"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("\x1b[2J", "\\x1b[2J"),
+        ("a\nb", "a\\nb"),
+        ("\u202ea", "\\u202ea"),
+        ("é", "\\xe9"),
+        ("\U0001f600", "\\U0001f600"),
+        ("k" * 1_000, "k" * 60),
+        ("\U0001f600" * 1_000, "\\U0001f600" * 60),
+        ("", ""),
+    ],
+    ids=lambda text: ascii(text[:8]),
+)
+def test_an_unknown_field_is_named_printably_and_in_short(name: str, shown: str) -> None:
+    assert printable(name) == shown
+    for data in (b"\x82\xa1v\x01", b"\x82\xa1v\x81\xa1w\x01"):
+        with pytest.raises(InvalidInput) as caught:
+            shape = "integer" if len(data) == 4 else "nested"
+            read_one(shape)(data + msgpack.packb(name) + b"\x01")
+        assert caught.value.message == f"thing.{shown} is not a known field"
+        assert caught.value.field == f"thing.{shown}"
+
+
+@HOSTILE
+@given(st.text(max_size=80))
+def test_any_text_is_printable_in_an_error(text: str) -> None:
+    assert printable(text).isascii()
+    assert printable(text).isprintable() or not printable(text)
+    assert len(printable(text)) <= 600
 
 
 @dataclass(frozen=True)
@@ -423,11 +567,11 @@ def test_lists_that_mean_sets_ascend_strictly() -> None:
 
 
 def test_ascending_is_by_utf8_bytes_not_by_utf16_units() -> None:
-    # U+FF21 is EF BC A1, U+1F600 is F0 9F 98 80; in UTF-16 the latter (D83D DE00) comes first.
-    data = packed(["\uff21", "\U0001f600"])
-    assert read_one("texts")(data) == ("\uff21", "\U0001f600")
-    with pytest.raises(InvalidInput):
-        read_one("texts")(packed(["\U0001f600", "\uff21"]))
+    # U+FF21 is EF BC A1, U+10400 is F0 90 90 80; in UTF-16 the latter (D801 DC00) comes first.
+    data = packed(["\uff21", "\U00010400"])
+    assert read_one("texts")(data) == ("\uff21", "\U00010400")
+    with pytest.raises(InvalidInput, match="ascending"):
+        read_one("texts")(packed(["\U00010400", "\uff21"]))
 
 
 # Hostile bytes into every typed decoder: a value whose encoding is these very bytes, or InvalidInput.

@@ -234,8 +234,8 @@ def test_presence_cannot_be_forged_where_an_inner_node_has_no_child() -> None:
         assert refuses(replace(honest, bucket=bucket), state.root, key)
     bitmap = int.from_bytes(honest.path[0][:2], "big")
     claimed = (bitmap | 1 << 7).to_bytes(2, "big") + honest.path[0][2:]
-    for bucket in (None, b"", key + value_digest(b"forged")):
-        assert refuses(StateProof((claimed,), bucket), state.root, key)
+    for shown in (None, b"", key + value_digest(b"forged")):
+        assert refuses(StateProof((claimed,), shown), state.root, key)
 
 
 def test_malformed_nodes_prove_nothing_even_under_a_root_made_of_them() -> None:
