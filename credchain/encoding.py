@@ -34,7 +34,8 @@ _REFUSED: Final = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"))
 _UNICODE: Final = unicodedata.ucd_3_2_0
 """The one version of Unicode that every Python carries beside its own: what text is valid must not
 depend on the Python that a validator runs (PROTOCOL.md, "Bytes")."""
-_ZERO_WIDTH_SPACE: Final = "\u200b"
+_INVISIBLE: Final = frozenset("\u00ad\u200b")
+"""Soft hyphen and zero-width space: format characters in every later version."""
 
 
 def digest(purpose: str, data: bytes) -> Digest:
@@ -59,13 +60,14 @@ def check_text(text: str, field: str, *, max_bytes: int = LIMITS.text_bytes) -> 
     if text.isascii() and (text.isprintable() or not text):
         return text
     for character in text:
-        if _UNICODE.category(character) in _REFUSED or character == _ZERO_WIDTH_SPACE:
+        if _UNICODE.category(character) in _REFUSED or character in _INVISIBLE:
             raise InvalidInput(
                 f"{field} holds the character U+{ord(character):04X}, which is not allowed",
                 field=field,
                 hint="remove control, format and unassigned characters (Unicode 3.2 counts)",
             )
-    if not _UNICODE.is_normalized("NFC", text):
+    # Not is_normalized: older Pythons look things up for the newest version there.
+    if _UNICODE.normalize("NFC", text) != text:
         raise InvalidInput(
             f"{field} is not in Unicode normalization form C", field=field, hint="normalize to NFC"
         )

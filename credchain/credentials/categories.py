@@ -113,7 +113,7 @@ def parse_category(document: Any) -> Category:
     reader = _Part(document, "category")
     name = reader.text("category")
     if not _NAME.match(name):
-        raise InvalidInput(f"category {name!r} is not lower-case letters and _", field="category")
+        raise InvalidInput(f"category {printable(name)} is not lower-case letters and _", field="category")
     reader = _Part(document, name)
     reader.only(_PARTS)
     reader.one_of("version", (1,))
@@ -129,7 +129,9 @@ def parse_category(document: Any) -> Category:
     jurisdiction = reader.text("jurisdiction_claim") if reader.has("jurisdiction_claim") else None
     for claim in (*required, *matches, *([jurisdiction] if jurisdiction else [])):
         if claim not in schemas:
-            raise InvalidInput(f"{name} names the claim {claim}, which it does not define", field=name)
+            raise InvalidInput(
+                f"{name} names the claim {printable(claim)}, which it does not define", field=name
+            )
     until: str = validity.one_of("until", ("required", "optional", "never"))
     return Category(
         name=name,
@@ -158,7 +160,7 @@ def _read_schemas(claims: _Part, name: str) -> dict[str, Mapping[str, Any]]:
     schemas: dict[str, Mapping[str, Any]] = {}
     for claim in properties.names():
         if claim in RESERVED or not _NAME.match(claim):
-            raise InvalidInput(f"{name} defines the claim {claim}, a reserved name", field=name)
+            raise InvalidInput(f"{name} defines the claim {printable(claim)}, a reserved name", field=name)
         schema = properties.part(claim)
         schema.one_of("type", _TYPES)
         schema.text("title")
@@ -283,8 +285,8 @@ def claim_from_text(category: Category, name: str, text: str) -> Claim:
     schema = category.schemas.get(name)
     if schema is None:
         raise InvalidInput(
-            f"{category.name} has no claim {name}",
-            field=name,
+            f"{category.name} has no claim {printable(name)}",
+            field=printable(name),
             hint=f"its claims are {', '.join(category.schemas)}",
         )
     kind = schema["type"]
@@ -315,8 +317,8 @@ def check_claims(category: Category, claims: Mapping[str, Any]) -> Claims:
     for name in claims:
         if name not in category.schemas:
             raise InvalidInput(
-                f"{category.name} has no claim {name}",
-                field=name,
+                f"{category.name} has no claim {printable(name)}",
+                field=printable(name),
                 hint=f"its claims are {', '.join(category.schemas)}",
             )
     for name in category.required:
@@ -335,6 +337,31 @@ def check_claims(category: Category, claims: Mapping[str, Any]) -> Claims:
 def _whole(value: Any) -> Any:
     """24.0 as 24, so that one number has one form."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_PYTHON_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+}
+
+
+def misfit(category: Category, claims: Mapping[str, Any], *, whole: bool) -> str:
+    """Why a credential's claims are not this category's; "" if they are, by name and type.
+
+    With ``whole`` none that is required may be missing. Values are the issuer's affair
+    (`check_claims`): a verifier needs no JSON Schema.
+    """
+    for name, value in claims.items():
+        schema = category.schemas.get(name)
+        if schema is None:
+            return f"it has the claim {name}, which the category does not"
+        if type(value) not in _PYTHON_TYPES[schema["type"]]:
+            return f"its claim {name} is not of the type {schema['type']}"
+    missing = [name for name in category.required if name not in claims]
+    return f"it lacks the claim {missing[0]}" if whole and missing else ""
 
 
 def check_claim(category: Category, name: str, value: Any) -> None:

@@ -168,6 +168,18 @@ def parse(text: str) -> Credential:
     )
 
 
+def discloses_only_its_own(text: str) -> bool:
+    """Whether every disclosure is one that the JWT names, each once: if not, somebody altered them.
+
+    InvalidInput if the JWT itself cannot be read.
+    """
+    jwt, *disclosures = text.split("~")
+    _, payload = _read_jwt(jwt)
+    digests = set(_check_payload(payload))
+    found = [_disclosure_digest(each) for each in disclosures[:-1]]
+    return disclosures[-1:] == [""] and len(set(found)) == len(found) and set(found) <= digests
+
+
 def verify_signature(credential: Credential, key: PublicKey) -> bool:
     """Whether this key signed the JWT. The key comes from the ledger, never from the credential."""
     signing_input, _, signature = credential.jwt.rpartition(".")

@@ -9,7 +9,7 @@ from typing import Any, Final
 from .. import keys
 from ..certificates import Height, Millis, Validator, ValidatorSet
 from ..credentials.categories import Category, canonical_json, parse_category, parse_json
-from ..encoding import Digest, Fields, Value, check_ascending, decode, digest, encode
+from ..encoding import Digest, Fields, Value, check_ascending, check_text, decode, digest, encode
 from ..errors import InvalidInput
 from ..keys import Did, EncryptionKey, PublicKey
 from ..limits import LIMITS
@@ -199,6 +199,8 @@ class Network:
 
 
 def _read_genesis(document: Any) -> Genesis:
+    if type(document) is not dict:
+        raise InvalidInput("genesis must be an object", field="genesis")
     data = encode(_from_json(document, "genesis"))
     genesis = decode(data, _genesis_of, Genesis.fields, "genesis")
     check_genesis(genesis)
@@ -223,11 +225,13 @@ def check_genesis(genesis: Genesis) -> None:
     if len(set(names)) != len(names):
         raise InvalidInput("two members have the same name", field="genesis.members")
     by_did = {member.did: member for member in genesis.members}
+    with_role = [member.did for member in genesis.members if "validator" in member.roles]
+    if with_role != [each.did for each in genesis.validators.members]:
+        raise InvalidInput("the validators are not the members with that role", field="genesis.validators")
     for validator in genesis.validators.members:
-        member = by_did.get(validator.did)
-        if member is None or member.key != validator.key or "validator" not in member.roles:
+        if by_did[validator.did].key != validator.key:
             raise InvalidInput(
-                f"the validator {validator.did} is not a member with that role and key",
+                f"the validator {validator.did} has another key than the member",
                 field="genesis.validators",
             )
     known = {each.category for each in genesis.parameters.categories}
@@ -274,6 +278,10 @@ def _read_node(document: Any) -> NodeAddress:
         raise InvalidInput("a node has validator, peer, api and certificate", field="nodes")
     if not all(type(value) is str for value in document.values()):
         raise InvalidInput("a node's parts are text", field="nodes")
+    for name in ("peer", "api"):
+        check_text(document[name], f"nodes.{name}", max_bytes=LIMITS.name_bytes)
+    if not document.get("certificate", "").isascii():
+        raise InvalidInput("a node's certificate is PEM", field="nodes.certificate")
     return NodeAddress(
         validator=keys.check_did(document["validator"], "nodes.validator"),
         peer=document["peer"],
@@ -286,6 +294,8 @@ def _to_json(value: Any) -> Any:
     """Bytes become ``hex:…``; the rest stays what it is."""
     if isinstance(value, bytes):
         return _HEX + value.hex()
+    if isinstance(value, str) and value.startswith(_HEX):
+        raise InvalidInput(f"no text of genesis starts with {_HEX}", field="genesis")
     if isinstance(value, dict):
         return {name: _to_json(each) for name, each in value.items()}
     if isinstance(value, list):

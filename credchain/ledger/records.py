@@ -343,6 +343,7 @@ class Parameters:
     block_operations: int = 2_000
     block_bytes: int = 2 * 2**20
     entries_per_issuer: int = 256
+    changes_per_issuer: int = 1_000
     trusting_period: int = 3 * 365 * DAY
 
     def rule_of(self, category: str) -> CategoryRule | None:
@@ -361,7 +362,7 @@ class Parameters:
     def read(fields: Fields) -> Parameters:
         categories = fields.maps("categories", CategoryRule.read, at_most=LIMITS.categories)
         check_ascending([each.category.encode() for each in categories], "categories")
-        numbers = {name: fields.integer(name, at_least=1) for name in _NUMBERS}
+        numbers = {name: fields.integer(name, at_least=1, at_most=most) for name, most in _NUMBERS.items()}
         if numbers["rules_version"] != 1:
             raise InvalidInput(
                 f"the network uses rules version {numbers['rules_version']}, this program knows 1",
@@ -375,14 +376,16 @@ class Parameters:
         return decode(data, Parameters.read, Parameters.fields, "parameters")
 
 
-_NUMBERS: Final = (
-    "version",
-    "rules_version",
-    "expiry_window",
-    "transaction_operations",
-    "transaction_bytes",
-    "block_operations",
-    "block_bytes",
-    "entries_per_issuer",
-    "trusting_period",
-)
+_NUMBERS: Final = {
+    "version": LIMITS.max_integer,
+    "rules_version": LIMITS.max_integer,
+    "expiry_window": 7 * DAY,
+    "transaction_operations": 1_000,
+    "transaction_bytes": 2 * 2**20,
+    "block_operations": 20_000,
+    "block_bytes": 4 * 2**20,
+    "entries_per_issuer": 1_000,
+    "changes_per_issuer": 10_000,
+    "trusting_period": LIMITS.max_integer,
+}
+"""The numbers, and the most that each can be voted to: beyond it a decoder would refuse the result."""

@@ -21,6 +21,7 @@ from .codes import (
     RADIOLOGIST,
     REASONS,
     STATUSES,
+    TERMINAL,
     TRANSITIONS,
 )
 from .operations import Attest, Enroll, Erase, SetStatus, attestation_id
@@ -164,7 +165,7 @@ def _attest(state: State, operation: Attest, sender: _Sender, context: BlockCont
         raise Rejected("entries", f"the dossier has {own} entries of this issuer, the most there can be")
     _check_renewal(dossier, operation, sender)
     # exclusive: where a category allows one in force, on the whole ledger and of any issuer.
-    if rule.exclusive and _occupied(dossier, operation.renews, context.time):
+    if rule.exclusive and any(each != operation.renews for each in _occupying(dossier, context.time)):
         raise Rejected(
             "exclusive",
             f"the subject has a {operation.category} in force, and one is the most",
@@ -202,15 +203,15 @@ def _check_renewal(dossier: Dossier, operation: Attest, sender: _Sender) -> None
         raise Rejected("renews", "the earlier attestation is renewed already", field="renews")
 
 
-def _occupied(dossier: Dossier, except_for: Digest | None, time: Millis) -> bool:
-    """Whether an entry other than this one holds the one place: not ended, expired or renewed."""
-    return any(
-        entry.id != except_for
-        and not entry.terminal
+def _occupying(dossier: Dossier, time: Millis) -> list[Digest]:
+    """The entries that hold the one place: not ended, expired or renewed."""
+    return [
+        entry.id
+        for entry in dossier.entries
+        if not entry.terminal
         and (entry.valid_until is None or entry.valid_until >= time)
         and dossier.renewal_of(entry.id) is None
-        for entry in dossier.entries
-    )
+    ]
 
 
 def _set_status(state: State, operation: SetStatus, sender: _Sender, context: BlockContext) -> None:
@@ -234,10 +235,31 @@ def _set_status(state: State, operation: SetStatus, sender: _Sender, context: Bl
             field="reason",
             hint="use " + ", ".join(code for code, to in REASONS.items() if operation.status in to),
         )
+    # changes: an issuer cannot make a dossier too large to read; an end is always possible.
+    changes = sum(len(each.history) for each in dossier.entries if each.issuer == entry.issuer)
+    if operation.status not in TERMINAL and changes >= state.parameters.changes_per_issuer:
+        raise Rejected(
+            "changes",
+            f"the dossier has {changes} status changes of this issuer, the most before a final one",
+            field="status",
+        )
     change = StatusChange(
         operation.status, operation.reason, sender.did, context.height, context.time, operation.note
     )
-    state.put(dossier.with_entry(replace(entry, history=(*entry.history, change))))
+    changed = dossier.with_entry(replace(entry, history=(*entry.history, change)))
+    # exclusive: a renewal that becomes an error puts the renewed one in force again, which must not
+    # make a second one.
+    rule = state.parameters.rule_of(operation.category)
+    if rule is not None and rule.exclusive:
+        before, after = (len(_occupying(each, context.time)) for each in (dossier, changed))
+        if after > max(1, before):
+            raise Rejected(
+                "exclusive",
+                f"the change would put a second {operation.category} in force",
+                field="status",
+                hint="end the earlier attestation that it renewed first",
+            )
+    state.put(changed)
 
 
 def _erase(state: State, operation: Erase, sender: _Sender, context: BlockContext) -> None:
@@ -265,16 +287,17 @@ def _entry_for(
     if entry is None:
         raise Rejected("attestation", "there is no such attestation in this dossier", field="attestation")
     # own: an issuer changes its own; a governor, those of an issuer that was removed.
-    if entry.issuer != sender.did:
-        issuer = state.member(entry.issuer)
-        removed = issuer is None or not issuer.has_role(ISSUER, context.height)
-        if not (removed and sender.member.has_role(GOVERNOR, context.height)):
+    issuer = state.member(entry.issuer)
+    removed = issuer is None or not issuer.has_role(ISSUER, context.height)
+    if removed:
+        if not sender.member.has_role(GOVERNOR, context.height):
             raise Rejected(
-                "own",
-                "the attestation is another issuer's",
-                field="attestation",
-                hint="ask its issuer",
+                "own", "the issuer was removed: a governor changes its attestations", field="attestation"
             )
+    elif entry.issuer != sender.did:
+        raise Rejected(
+            "own", "the attestation is another issuer's", field="attestation", hint="ask its issuer"
+        )
     return entry
 
 

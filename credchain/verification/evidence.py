@@ -94,6 +94,8 @@ def _record(document: Any) -> ProvedValue:
         decoded = Digest(bytes.fromhex(key))
     except ValueError as problem:
         raise InvalidInput("a record's key is not hexadecimal", field="key") from problem
+    if decoded.hex() != key:
+        raise InvalidInput("a record's key is not lower-case hexadecimal", field="key")
     value = None if body.get("value") is None else _bytes(body, "value")
     return ProvedValue(decoded, value, StateProof.decode(_bytes(body, "proof")))
 

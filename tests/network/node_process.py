@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -359,7 +360,7 @@ class History:
 
     def file(self, path: Path, upto: int | None = None) -> Path:
         """The same, closed: one whole file."""
-        self.store(path, upto).close()
+        path.write_bytes(_whole_file(len(self.blocks) if upto is None else upto))
         return path
 
     def tip_at(self, height: int) -> tuple[Digest, Digest]:
@@ -463,6 +464,14 @@ def history() -> History:
         kept=_deposit(first),
         note=note,
     )
+
+
+@cache
+def _whole_file(upto: int) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.db"
+        history().store(path, upto).close()
+        return path.read_bytes()
 
 
 def sample(items: Sequence[Any], count: int, purpose: str) -> list[Any]:

@@ -151,7 +151,10 @@ def test_hostile_text_in_a_claim_is_refused(name: str) -> None:
         if schema["type"] not in ("string", "array"):
             continue
         good = claims[claim]
-        for spoiled in ("{}\n", "\n{}", "{}\x1b[2J", "{}\u202e", "{}\x00", "{}\ud800", "{}e\u0301"):
+        for spoiled in (
+            *("{}\n", "\n{}", "{}\x1b[2J", "{}\u202e", "{}\x00", "{}\ud800", "{}e\u0301"),
+            *("{}\U0001f600", "{}\u1e9e", "{}\ue000", "{}\u200b", "{}\U00010efd"),
+        ):
             value = [spoiled.format(good[0])] if isinstance(good, list) else spoiled.format(good)
             with pytest.raises(InvalidInput) as caught:
                 check_claims(parsed, {**claims, claim: value})
@@ -277,6 +280,48 @@ def test_lists_are_separated_by_semicolons() -> None:
     parsed = category("malpractice_coverage")
     assert claim_from_text(parsed, "covered_states", " CA ; TX;;") == ["CA", "TX"]
     assert claim_from_text(parsed, "covered_states", "") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "claim", "given_value", "kept"),
+    [
+        ("hospital_privileges", "term_months", 24.0, 24),
+        ("hospital_privileges", "term_months", 24, 24),
+        ("cme_credit", "credits", 6.0, 6),
+        ("cme_credit", "credits", 6.25, 6.25),
+        ("cme_credit", "credits", 6, 6),
+    ],
+)
+def test_one_number_has_one_form(name: str, claim: str, given_value: float, kept: float) -> None:
+    """24.0 in a JSON file means 24: else two credentials of one content would differ in their bytes."""
+    claims = {**example_claims(category_document(name)), claim: given_value}
+    found = check_claims(category(name), claims)
+    assert found[claim] == kept
+    assert type(found[claim]) is type(kept)
+    assert canonical_json(found[claim]) == str(kept)
+    assert type(claims[claim]) is type(given_value), "the caller's claims stay as they were"
+
+
+@pytest.mark.parametrize("value", [24.5, 1e300, -1e300, -24.0, 0.0, -0.0, math.nan, math.inf, -math.inf])
+def test_a_float_is_no_way_around_the_schema(value: float) -> None:
+    for name, claim in (("hospital_privileges", "term_months"), ("cme_credit", "credits")):
+        if (name, value) == ("cme_credit", 24.5):
+            continue
+        claims = {**example_claims(category_document(name)), claim: value}
+        with pytest.raises(InvalidInput) as caught:
+            check_claims(category(name), claims)
+        assert caught.value.field == claim
+
+
+def test_whole_floats_in_a_list_or_for_truth_or_text_stay_wrong() -> None:
+    for name, claim, value in (
+        ("malpractice_coverage", "covered_states", [1.0]),
+        ("state_license", "conditions", 1.0),
+        ("state_license", "license_number", 1.0),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            check_claims(category(name), {**example_claims(category_document(name)), claim: value})
+        assert caught.value.field == claim
 
 
 def test_an_unknown_claim_typed_is_named_with_those_there_are() -> None:
@@ -454,8 +499,9 @@ def test_a_schema_fetches_nothing(keyword: str, target: str, monkeypatch: pytest
     document = category_document("cme_credit")
     claims = example_claims(document)
     document["claims"]["properties"]["topic"][keyword] = target
-    with pytest.raises(InvalidInput):
-        check_claims(parse_category(document), claims)
+    with pytest.raises(InvalidInput, match=r"which is not allowed"):
+        parse_category(document)
+    parse_and_use(document, claims)
     assert opened == []
 
 
@@ -519,6 +565,177 @@ def test_a_wrong_part_is_named(change: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_category({**category_document("cme_credit"), **change})
     assert named in caught.value.field or named in caught.value.message
+
+
+def printable_refusal(document: Any) -> InvalidInput:
+    """The error in reading this category, fit for a terminal: category files come from other people."""
+    with pytest.raises(InvalidInput) as caught:
+        parse_category(document)
+    for part in (caught.value.message, caught.value.field, caught.value.hint):
+        assert part.isprintable(), part
+    return caught.value
+
+
+LEVELS: dict[str, Path] = {
+    "the document": (),
+    "validity": ("validity",),
+    "renewal": ("renewal",),
+    "claims": ("claims",),
+    "a claim": ("claims", "properties", "activity_title"),
+    "the items of a list": ("claims", "properties", "topics", "items"),
+}
+UNKNOWN = [
+    *("exclusve", "Title", "until ", "max_month", "matchs", "comment", "$comment", "$schema", "x-note", ""),
+    *("\x1b[2J", "é", "\u202e", "k" * 1_000, "a\nb", "__proto__"),
+]
+
+
+def with_a_list() -> dict[str, Any]:
+    """cme_credit with one more claim: a list of text."""
+    document = category_document("cme_credit")
+    document["claims"]["properties"]["topics"] = {
+        "type": "array",
+        "title": "Topics",
+        "description": "What it was about",
+        "items": {"type": "string", "maxLength": 20},
+        "maxItems": 3,
+        "examples": [["mammography"]],
+    }
+    return document
+
+
+def test_a_claim_that_is_a_list_can_be_added() -> None:
+    """So that what is refused below is refused for its one change."""
+    document = with_a_list()
+    parsed, claims = parse_category(document), example_claims(document)
+    assert check_claims(parsed, claims)["topics"] == ["mammography"]
+
+
+@pytest.mark.parametrize("unknown", UNKNOWN, ids=lambda name: ascii(name[:12]))
+@pytest.mark.parametrize("path", LEVELS.values(), ids=LEVELS)
+@pytest.mark.parametrize("value", ["x", None, {}], ids=str)
+def test_an_unknown_part_is_refused_at_every_level(path: Path, unknown: str, value: Any) -> None:
+    """A misspelt rule would silently be no rule."""
+    document = with_a_list()
+    _at(document, path)[unknown] = value
+    error = printable_refusal(document)
+    assert ascii(unknown[:12])[1:-1] in error.message or repr(unknown[:12])[1:-1] in error.message
+    assert len(error.message) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("level", "known"),
+    [
+        *[("the document", each) for each in ("until", "every_months", "properties", "required", "type")],
+        *[("validity", each) for each in ("every_months", "exclusive", "title", "matches")],
+        *[("renewal", each) for each in ("until", "max_months", "exclusive", "required")],
+        *[("claims", each) for each in ("title", "description", "category", "minProperties")],
+        *[("a claim", each) for each in ("required", "properties", "until", "document", "subject")],
+        *[("the items of a list", each) for each in ("required", "properties", "exclusive")],
+    ],
+)
+def test_a_part_of_one_level_is_unknown_at_another(level: str, known: str) -> None:
+    document = with_a_list()
+    _at(document, LEVELS[level])[known] = True
+    assert known in printable_refusal(document).message
+
+
+ALLOWED_KEYWORDS: dict[str, Any] = {
+    "enum": ["a", "b"],
+    "format": "date",
+    "pattern": "^a$",
+    "minLength": 1,
+    "maxLength": 9,
+    "minimum": 1,
+    "maximum": 9,
+    "multipleOf": 0.25,
+    "items": {"type": "string"},
+    "minItems": 1,
+    "maxItems": 2,
+    "uniqueItems": True,
+    "examples": ["a"],
+}
+OTHER_KEYWORDS = [
+    *(
+        "$schema",
+        "$id",
+        "$ref",
+        "$anchor",
+        "$dynamicRef",
+        "$dynamicAnchor",
+        "$vocabulary",
+        "$comment",
+        "$defs",
+    ),
+    *(
+        "definitions",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "dependentSchemas",
+        "prefixItems",
+    ),
+    *("contains", "properties", "patternProperties", "additionalProperties", "propertyNames", "const"),
+    *("unevaluatedItems", "unevaluatedProperties", "exclusiveMaximum", "exclusiveMinimum", "maxContains"),
+    *("minContains", "maxProperties", "minProperties", "required", "dependentRequired", "default"),
+    *("deprecated", "readOnly", "writeOnly", "contentEncoding", "contentMediaType", "contentSchema"),
+]
+"""All others of JSON Schema 2020-12: its core, applicator, validation, meta-data and content words."""
+
+
+@pytest.mark.parametrize("keyword", ALLOWED_KEYWORDS)
+def test_these_keywords_say_what_a_claim_is(keyword: str) -> None:
+    document = with_a_list()
+    for path in (LEVELS["a claim"], LEVELS["the items of a list"]):
+        _at(document, path)[keyword] = ALLOWED_KEYWORDS[keyword]
+    assert keyword in parse_category(document).schemas["topics"]["items"]
+
+
+@pytest.mark.parametrize("keyword", OTHER_KEYWORDS)
+def test_no_other_keyword_of_json_schema_is_allowed(keyword: str) -> None:
+    """Also where its value is harmless, as one cannot tell from the word."""
+    harmless: list[Any] = [True, {}, [], "x", 1]
+    for path in (LEVELS["a claim"], LEVELS["the items of a list"]):
+        for value in harmless:
+            document = with_a_list()
+            _at(document, path)[keyword] = value
+            assert keyword in printable_refusal(document).message
+
+
+HOSTILE_NAMES = ["\x1b[2J", "a\nb", "\u202ea", "\x9b31m", "k" * 4_000, "\ud800"]
+
+
+@pytest.mark.parametrize(
+    "place", ["a claim", "required", "matches", "jurisdiction_claim", "category", "title"]
+)
+def test_an_error_in_a_category_file_repeats_no_escapes_and_no_kilobytes(place: str) -> None:
+    for name in HOSTILE_NAMES:
+        document = category_document("cme_credit")
+        if place == "a claim":
+            document["claims"]["properties"][name] = document["claims"]["properties"]["activity_title"]
+        elif place == "required":
+            document["claims"]["required"].append(name)
+        elif place == "matches":
+            document["renewal"]["matches"].append(name)
+        else:
+            document[place] = name * 2 if place == "title" else name
+        assert len(printable_refusal(document).message) < 1_000
+
+
+def test_items_nested_as_deep_as_the_json_reader_bears_are_invalid_input() -> None:
+    for depth in (2, 20, 100, 300, *range(800, 1_000, 3)):
+        document = with_a_list()
+        document["claims"]["properties"]["topics"]["items"] = "ITEMS"
+        text = json.dumps(document).replace('"ITEMS"', '{"items":' * depth + "{}" + "}" * depth)
+        try:
+            parse_category(parse_json(text, "category"))
+        except InvalidInput:
+            continue
+        assert depth < 16
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))

@@ -139,11 +139,12 @@ def never_a_certificate(signers: Sequence[int]) -> None:
     _, secrets = validator_set(4)
     good = make((0, 1, 2), secrets)
     signatures = tuple((index, certify(NETWORK, HEIGHT, VIEW, HEADER, secrets[index])) for index in signers)
-    for build in (
+    builders: tuple[Callable[[], Certificate], ...] = (
         lambda: Certificate(VIEW, signatures),
         lambda: dataclasses.replace(good, signatures=signatures),
         lambda: Certificate.decode(encoded(signers)),
-    ):
+    )
+    for build in builders:
         with pytest.raises(InvalidInput) as caught:
             build()
         assert "signatures" in caught.value.field or "validator" in caught.value.field

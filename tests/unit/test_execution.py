@@ -203,7 +203,7 @@ class Lenient:
 
 def test_a_transaction_that_the_rules_refuse_makes_the_block_invalid(world: World) -> None:
     late = world.transaction(BOARD, attest(10), expiry=world.now + 2 * 3_600_000)
-    block, refused = proposal(world, [late], Lenient(world, expiry_window=2**40))
+    block, refused = proposal(world, [late], Lenient(world, expiry_window=7 * 24 * 3_600_000))
     assert refused == []
     with pytest.raises(Rejected) as caught:
         execute(world.tip, world, block.block, world.repeated)
@@ -300,7 +300,7 @@ def test_a_proposal_is_cut_to_the_bytes_of_a_block() -> None:
 def test_a_block_of_more_operations_than_the_parameters_allow_is_refused() -> None:
     world = World(block_operations=3, transaction_operations=2)
     transactions = [bulk(world, 10, 2), bulk(world, 20, 2)]
-    block, refused = proposal(world, transactions, Lenient(world, block_operations=2**40))
+    block, refused = proposal(world, transactions, Lenient(world, block_operations=20_000))
     assert (len(block.block.transactions), refused) == (2, [])
     with pytest.raises(InvalidInput) as caught:
         execute(world.tip, world, block.block, world.repeated)
@@ -311,7 +311,7 @@ def test_a_block_of_more_bytes_than_the_parameters_allow_is_refused() -> None:
     size = len(bulk(World(), 0, 1).encoded)
     world = World(block_bytes=2 * size - 1, transaction_bytes=size)
     transactions = [bulk(world, 10, 1), bulk(world, 20, 1)]
-    block, refused = proposal(world, transactions, Lenient(world, block_bytes=2**40))
+    block, refused = proposal(world, transactions, Lenient(world, block_bytes=4 * 2**20))
     assert (len(block.block.transactions), refused) == (2, [])
     with pytest.raises(InvalidInput) as caught:
         execute(world.tip, world, block.block, world.repeated)

@@ -227,9 +227,10 @@ def test_two_connections_cannot_both_write_a_block(path: Path) -> None:
     """What a second process without the lock would do: one of them is told."""
     first, second = history().store(path, 2), LedgerPort(path, history().network)
     block, certificate = history().blocks[2]
+    executed = second.validate(block)
     first.commit(first.validate(block), certificate)
     with pytest.raises(StorageError):
-        second.commit(second.validate(block), certificate)
+        second.commit(executed, certificate)
     first.close()
     second.close()
     assert audit(path, history().network).height == 3

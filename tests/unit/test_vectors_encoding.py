@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import string
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwcrypto.jwk import JWK  # type: ignore[import-untyped]  # the package has no types
 from sd_jwt.verifier import SDJWTVerifier
 
@@ -139,6 +141,39 @@ def test_the_reference_package_reads_the_presentations_alike(case: dict[str, Any
 def test_refused_credentials_are_invalid_input(case: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         parse(case["text"])
+
+
+@pytest.mark.parametrize("case", SDJWT["refused"], ids=_name)
+def test_the_issuer_did_sign_what_is_refused(case: dict[str, Any]) -> None:
+    """By the cryptography package: so that none is refused for its signature alone."""
+    jwt = case["text"].split("~")[0]
+    signing_input, _, signature = jwt.rpartition(".")
+    try:
+        raw = base64.b64decode(signature + "=" * (-len(signature) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        raw = b""
+    if jwt.count(".") != 2 or len(raw) != 64 or base64url(raw) != signature:
+        assert case["reason"] in SPOILED_SIGNATURES
+        return
+    Ed25519PublicKey.from_public_bytes(PUBLIC).verify(raw, signing_input.encode())
+
+
+SPOILED_SIGNATURES = (
+    "padding on the signature",
+    "a line feed after the signature",
+    "no signature",
+    "two parts",
+    "JWT with the alphabet of plain base64",
+)
+
+
+@pytest.mark.parametrize("case", SDJWT["refused"], ids=_name)
+def test_what_is_refused_has_good_salts_unless_that_is_the_reason(case: dict[str, Any]) -> None:
+    for disclosure in filter(None, case["text"].split("~")[1:-1]):
+        text = base64.urlsafe_b64decode(disclosure + "=" * (-len(disclosure) % 4)).decode()
+        salt = text.removeprefix('["').split('"')[0]
+        good = len(base64.urlsafe_b64decode(salt + "=" * (-len(salt) % 4))) == 16 and len(salt) == 22
+        assert good or "salt" in case["reason"]
 
 
 @pytest.mark.parametrize("case", SDJWT["forged"], ids=_name)
