@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import unicodedata
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final, NewType, TypeVar
 
 import msgpack
@@ -29,7 +30,6 @@ Value = bool | int | bytes | str | list[Any] | dict[str, Any]
 T = TypeVar("T")
 
 DIGEST_BYTES: Final = 32
-_PREFIX: Final = b"credchain/v1/"
 _REFUSED: Final = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"))
 _UNICODE: Final = unicodedata.ucd_3_2_0
 """The one version of Unicode that every Python carries beside its own: what text is valid must not
@@ -40,7 +40,12 @@ _INVISIBLE: Final = frozenset("\u00ad\u200b")
 
 def digest(purpose: str, data: bytes) -> Digest:
     """SHA-256 of ``credchain/v1/`` + purpose + 0x00 + data: a digest of one purpose is none of another."""
-    return Digest(hashlib.sha256(_PREFIX + purpose.encode() + b"\x00" + data).digest())
+    return Digest(hashlib.sha256(_prefix(purpose) + data).digest())
+
+
+@cache
+def _prefix(purpose: str) -> bytes:
+    return b"credchain/v1/" + purpose.encode() + b"\x00"
 
 
 def encode(value: Value) -> bytes:

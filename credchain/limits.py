@@ -37,8 +37,8 @@ class Limits:
     roles: int = 8
     categories: int = 256
     jurisdictions: int = 128
-    bucket_entries: int = 64
-    proof_depth: int = 64
+    bucket_entries: int = 8
+    proof_depth: int = 256
     clock_skew: int = 10 * SECOND
 
     # files and tables that people hand in

@@ -137,6 +137,8 @@ def _disclosure_digest(disclosure: str) -> str:
 
 def parse(text: str) -> Credential:
     """A credential with any subset of its disclosures; InvalidInput says what is wrong."""
+    if not text.isascii():
+        raise InvalidInput("the credential is not ASCII text", field="credential")
     if len(text) > LIMITS.credential_bytes:
         raise InvalidInput(
             f"the credential is longer than {LIMITS.credential_bytes} bytes", field="credential"

@@ -10,7 +10,6 @@ from ..certificates import Certificate, Height, Millis, ValidatorSet, View, chec
 from ..encoding import DIGEST_BYTES, Digest, Fields, Value, decode, digest, encode
 from ..errors import InvalidInput, ProofError
 from ..keys import Did
-from ..limits import LIMITS
 from . import merkle
 from .transactions import MAX_BYTES, Transaction
 
@@ -171,7 +170,7 @@ class Receipt:
         certified = CertifiedHeader(
             Header.decode(fields.binary("header")), Certificate.decode(fields.binary("certificate"))
         )
-        path = fields.items("path", sibling, at_most=LIMITS.proof_depth)
+        path = fields.items("path", sibling, at_most=64)
         return Receipt(certified, fields.integer("index"), path)
 
     @staticmethod

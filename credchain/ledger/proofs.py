@@ -1,11 +1,11 @@
 """Proofs of the state map, and their verification: all that a verifier needs of the map.
 
-The path is derived from the key, never taken from the proof; order, prefixes and lengths are checked.
+Left or right is derived from the key, never taken from the proof; order, prefixes and lengths are
+checked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..encoding import Digest, Fields, Value, decode, digest, encode
@@ -13,21 +13,18 @@ from ..errors import InvalidInput, ProofError
 from ..limits import LIMITS
 
 
-def nibble(key: bytes, depth: int) -> int:
-    """The key's ``depth``-th four bits, the first being the high half of its first byte."""
-    byte = key[depth // 2]
-    return byte & 15 if depth % 2 else byte >> 4
+def bit(key: bytes, depth: int) -> int:
+    """The key's ``depth``-th bit, the first being the highest of its first byte."""
+    return key[depth >> 3] >> (7 - (depth & 7)) & 1
 
 
 def bucket_digest(pairs: bytes) -> Digest:
-    """Of sorted pairs of key (32 bytes) and value digest (32 bytes)."""
+    """Of sorted pairs of key (32 bytes) and value digest (32 bytes); of none for the empty bucket."""
     return digest("bucket", pairs)
 
 
-def inner_digest(children: Sequence[bytes | None]) -> Digest:
-    """Of sixteen children: a bitmap of those there are (2 bytes, bit i for child i), then theirs."""
-    bitmap = sum(1 << index for index, each in enumerate(children) if each is not None)
-    return digest("inner", bitmap.to_bytes(2, "big") + b"".join(each for each in children if each))
+def inner_digest(left: bytes, right: bytes) -> Digest:
+    return digest("inner", left + right)
 
 
 def root_digest(top: Digest) -> Digest:
@@ -36,37 +33,28 @@ def root_digest(top: Digest) -> Digest:
 
 @dataclass(frozen=True, slots=True)
 class StateProof:
-    """The inner nodes from the top down, then the bucket.
+    """The siblings' digests from the top down (32 bytes each), then the bucket where the key would be."""
 
-    An inner node is its bitmap (2 bytes) and the digests of its children except the key's own, in
-    order. Without a bucket the last inner node has no child where the key would be.
-    """
-
-    path: tuple[bytes, ...]
-    bucket: bytes | None
+    path: bytes
+    bucket: bytes
 
     def fields(self) -> dict[str, Value]:
-        bucket: dict[str, Value] = {} if self.bucket is None else {"bucket": self.bucket}
-        return {"path": list(self.path), **bucket}
+        return {"path": self.path, "bucket": self.bucket}
 
     def encode(self) -> bytes:
         return encode(self.fields())
 
     @staticmethod
     def read(fields: Fields) -> StateProof:
-        def step(item: object, field: str) -> bytes:
-            if type(item) is not bytes or len(item) % 32 != 2 or len(item) > 2 + 16 * 32:
-                raise InvalidInput(f"{field} is not a bitmap and digests", field=field)
-            return item
-
-        path = fields.items("path", step, at_most=LIMITS.proof_depth)
-        at_most = LIMITS.bucket_entries * 64
-        bucket = fields.binary("bucket", at_most=at_most) if fields.has("bucket") else None
+        path = fields.binary("path", at_most=32 * LIMITS.proof_depth)
+        bucket = fields.binary("bucket", at_most=64 * LIMITS.bucket_entries)
+        if len(path) % 32 or len(bucket) % 64:
+            raise InvalidInput("a state proof is of whole digests", field="proof")
         return StateProof(path, bucket)
 
     @staticmethod
     def decode(data: bytes) -> StateProof:
-        return decode(data, StateProof.read, StateProof.fields, "proof", max_bytes=64 * 1024)
+        return decode(data, StateProof.read, StateProof.fields, "proof", max_bytes=16 * 1024)
 
 
 def check_state_proof(proof: StateProof, root: Digest, key: Digest) -> Digest | None:
@@ -74,41 +62,34 @@ def check_state_proof(proof: StateProof, root: Digest, key: Digest) -> Digest | 
 
     ProofError if the proof shows neither.
     """
-    value, current = _check_bucket(proof.bucket, key, len(proof.path))
-    for depth in reversed(range(len(proof.path))):
-        current = _climb(proof.path[depth], nibble(key, depth), current)
-    if current is None or root_digest(current) != root:
+    depth = len(proof.path) // 32
+    if len(key) != 32 or len(proof.path) % 32 or depth > LIMITS.proof_depth:
+        raise ProofError("the path of the state proof has a wrong length", field="proof.path")
+    value = _find(proof.bucket, key, depth)
+    current = bucket_digest(proof.bucket)
+    for level in reversed(range(depth)):
+        sibling = proof.path[32 * level : 32 * level + 32]
+        current = inner_digest(sibling, current) if bit(key, level) else inner_digest(current, sibling)
+    if root_digest(current) != root:
         raise ProofError("the state proof does not lead to the header's state root", field="proof")
     return value
 
 
-def _check_bucket(bucket: bytes | None, key: Digest, depth: int) -> tuple[Digest | None, Digest | None]:
-    """(value digest or None, the bucket's digest or None where there is no bucket)."""
-    if bucket is None:
-        return None, None
-    if len(bucket) % 64:
-        raise ProofError("a bucket of the state proof has a wrong length", field="proof.bucket")
-    pairs = [(bucket[at : at + 32], bucket[at + 32 : at + 64]) for at in range(0, len(bucket), 64)]
-    prefix = [nibble(key, place) for place in range(depth)]
-    for position, (each, _) in enumerate(pairs):
-        if position and pairs[position - 1][0] >= each:
-            raise ProofError("a bucket of the state proof is not sorted", field="proof.bucket")
-        if [nibble(each, place) for place in range(depth)] != prefix:
-            raise ProofError("a bucket of the state proof is in another place", field="proof.bucket")
-    found = next((Digest(value) for each, value in pairs if each == key), None)
-    return found, bucket_digest(bucket)
-
-
-def _climb(step: bytes, own: int, current: Digest | None) -> Digest:
-    """The digest of an inner node, from its siblings in the proof and the child below."""
-    bitmap = int.from_bytes(step[:2], "big")
-    siblings = [step[at : at + 32] for at in range(2, len(step), 32)]
-    present = bool(bitmap >> own & 1)
-    if present != (current is not None) or bitmap.bit_count() - present != len(siblings):
-        raise ProofError("an inner node of the state proof is not whole", field="proof.path")
-    children = iter(siblings)
-    filled = [
-        None if not bitmap >> index & 1 else current if index == own else next(children)
-        for index in range(16)
-    ]
-    return inner_digest(filled)
+def _find(bucket: bytes, key: Digest, depth: int) -> Digest | None:
+    """The key's value digest in a bucket that is sorted and belongs at this depth of the key's path."""
+    if len(bucket) % 64 or len(bucket) > 64 * LIMITS.bucket_entries:
+        raise ProofError("the bucket of the state proof has a wrong length", field="proof.bucket")
+    unused = 256 - depth
+    prefix = int.from_bytes(key, "big") >> unused
+    found = None
+    previous = b""
+    for at in range(0, len(bucket), 64):
+        each = bucket[at : at + 32]
+        if each <= previous:
+            raise ProofError("the bucket of the state proof is not sorted", field="proof.bucket")
+        if int.from_bytes(each, "big") >> unused != prefix:
+            raise ProofError("the bucket of the state proof is in another place", field="proof.bucket")
+        if each == key:
+            found = Digest(bucket[at + 32 : at + 64])
+        previous = each
+    return found

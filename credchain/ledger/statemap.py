@@ -1,9 +1,10 @@
 """The state map: an authenticated map from 32-byte keys to values, its root a function of content.
 
-A node of at most 64 entries is a bucket: its sorted (key, value digest) pairs. A larger one is an
-inner node with sixteen children, by the next four bits of the key. So neither the order of insertion
-nor the split into blocks can show in the root, and an attacker who grinds keys into one bucket only
-deepens that bucket's path (each level 34 bytes where it is alone).
+A binary tree over the keys' bits, first bit first. A node of at most 8 entries is a bucket: its sorted
+(key, value digest) pairs. A larger one is an inner node with a left child (next bit 0) and a right one
+(next bit 1), either of which may be the empty bucket. So neither the order of insertion nor the split
+into blocks can show in the root, and an attacker who grinds keys into one bucket only deepens that
+bucket's path, by 32 bytes of proof a bit.
 
 Values of this module are immutable: an update shares what it does not touch, so a block that is not
 committed costs nothing to forget.
@@ -13,17 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Final
 
 from ..encoding import Digest, digest
 from ..limits import LIMITS
-from .proofs import StateProof, bucket_digest, inner_digest, nibble, root_digest
+from .proofs import StateProof, bit, bucket_digest, inner_digest, root_digest
 
 Change = tuple[Digest, Digest]
 """A key, and the digest of its new value."""
 
-_FANOUT: Final = 16
 _PAIR: Final = 64
 
 
@@ -35,7 +34,8 @@ class _Bucket:
 
 @dataclass(frozen=True, slots=True)
 class _Inner:
-    children: tuple[_Node | None, ...]
+    left: _Node
+    right: _Node
     digest: Digest
 
 
@@ -51,39 +51,52 @@ def _bucket(pairs: bytes) -> _Bucket:
     return _Bucket(pairs, bucket_digest(pairs))
 
 
-def _inner(children: Sequence[_Node | None]) -> _Inner:
-    return _Inner(tuple(children), inner_digest([None if each is None else each.digest for each in children]))
+_EMPTY: Final = _bucket(b"")
+
+
+def _inner(left: _Node, right: _Node) -> _Inner:
+    return _Inner(left, right, inner_digest(left.digest, right.digest))
+
+
+def _split(changes: Sequence[Change], depth: int) -> int:
+    """Where the keys with a 1 at this bit begin: keys are sorted and share the bits before."""
+    low, high = 0, len(changes)
+    while low < high:
+        middle = (low + high) // 2
+        if bit(changes[middle][0], depth):
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def _build(changes: Sequence[Change], depth: int) -> _Node:
     """A node of these pairs, which are sorted and distinct."""
+    if not changes:
+        return _EMPTY
     if len(changes) <= LIMITS.bucket_entries:
         return _bucket(b"".join(key + value for key, value in changes))
-    children: list[_Node | None] = [None] * _FANOUT
-    for branch, group in groupby(changes, key=lambda change: nibble(change[0], depth)):
-        children[branch] = _build(list(group), depth + 1)
-    return _inner(children)
+    middle = _split(changes, depth)
+    return _inner(_build(changes[:middle], depth + 1), _build(changes[middle:], depth + 1))
 
 
-def _update(node: _Node | None, changes: Sequence[Change], depth: int) -> _Node:
-    if node is None:
-        return _build(changes, depth)
+def _update(node: _Node, changes: Sequence[Change], depth: int) -> _Node:
+    if not changes:
+        return node
     if isinstance(node, _Bucket):
         merged = dict(_pairs(node.pairs))
         merged.update(changes)
         return _build(sorted(merged.items()), depth)
-    children = list(node.children)
-    for branch, group in groupby(changes, key=lambda change: nibble(change[0], depth)):
-        children[branch] = _update(children[branch], list(group), depth + 1)
-    return _inner(children)
+    middle = _split(changes, depth)
+    return _inner(
+        _update(node.left, changes[:middle], depth + 1),
+        _update(node.right, changes[middle:], depth + 1),
+    )
 
 
 def _pairs(pairs: bytes) -> Iterable[Change]:
     for start in range(0, len(pairs), _PAIR):
         yield Digest(pairs[start : start + 32]), Digest(pairs[start + 32 : start + 64])
-
-
-_EMPTY: Final = _bucket(b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +115,22 @@ class StateMap:
 
     def get(self, key: Digest) -> Digest | None:
         """The digest of the key's value."""
-        node: _Node | None = self._top
+        node = self._top
         depth = 0
         while isinstance(node, _Inner):
-            node = node.children[nibble(key, depth)]
+            node = node.right if bit(key, depth) else node.left
             depth += 1
-        return None if node is None else dict(_pairs(node.pairs)).get(key)
+        return dict(_pairs(node.pairs)).get(key)
 
     def prove(self, key: Digest) -> StateProof:
         """What shows the key's value digest, or its absence, under the root."""
-        path: list[bytes] = []
-        node: _Node | None = self._top
+        siblings: list[Digest] = []
+        node = self._top
         while isinstance(node, _Inner):
-            own = nibble(key, len(path))
-            bitmap = sum(1 << index for index, each in enumerate(node.children) if each is not None)
-            siblings = (
-                each.digest for index, each in enumerate(node.children) if each is not None and index != own
-            )
-            path.append(bitmap.to_bytes(2, "big") + b"".join(siblings))
-            node = node.children[own]
-        return StateProof(tuple(path), None if node is None else node.pairs)
+            if bit(key, len(siblings)):
+                siblings.append(node.left.digest)
+                node = node.right
+            else:
+                siblings.append(node.right.digest)
+                node = node.left
+        return StateProof(b"".join(siblings), node.pairs)

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..certificates import Certificate, Height, Millis, View
+from ..credentials.sdjwt import parse as parse_credential
 from ..encoding import Digest
 from ..errors import InvalidInput, NetworkError, ProofError, Rejected
 from ..keys import Did
 from ..ledger.blocks import Block, CertifiedHeader, Receipt
 from ..ledger.execution import ExecutedBlock, Refusal, Tip, execute, next_tip, propose
 from ..ledger.network import Network
-from ..ledger.records import Dossier, Member
+from ..ledger.operations import attestation_id
+from ..ledger.records import Dossier, Entry, Member
 from ..ledger.rules import check_times
 from ..ledger.state import State, StateKey, dossier_key, member_key
 from ..ledger.transactions import Transaction
@@ -129,7 +131,7 @@ class LedgerPort:
             dossier = None if record.value is None else Dossier.decode(record.value)
             for entry in dossier.entries if dossier else ():
                 issuers[entry.issuer] = None
-                text = self._store.document(entry.credential) if documents else None
+                text = self._store.document(entry.id) if documents else None
                 if text is not None:
                     texts.append(text)
         members = [self._prove(member_key(did)) for did in sorted(issuers)]
@@ -162,7 +164,7 @@ class LedgerPort:
         return self._store.locate(prefix, odd_digit)
 
     def document(self, credential: Digest) -> str | None:
-        return self._store.document(credential)
+        return self._store.document_by_digest(credential)
 
     def counts(self) -> dict[str, int]:
         return self._store.counts()
@@ -175,28 +177,31 @@ class LedgerPort:
         A document needs no further signature: its digest is on the ledger, so only the issuer's own
         bytes fit. Erased ones are refused.
         """
-        found: list[tuple[Digest, str]] = []
+        found: list[tuple[Digest, Digest, str]] = []
         state = State(self._store)
         for index, each in enumerate(deposits):
             field = f"documents[{index}]"
             if not self.network.category(each.category).published:
                 raise InvalidInput(f"{field} is of a private category", field=field)
-            found.append((self._check_deposit(state, each, field), each.text))
+            entry = self._check_deposit(state, each, field)
+            found.append((entry.id, entry.credential, each.text))
         self._store.store_documents(found)
         return len(found)
 
-    def _check_deposit(self, state: State, deposit: Deposit, field: str) -> Digest:
-        from ..credentials.sdjwt import credential_digest
-
-        credential = credential_digest(deposit.text.partition("~")[0])
-        dossier = state.dossier(deposit.category, deposit.subject)
-        entries = [entry for entry in dossier.entries if entry.credential == credential]
-        if not entries:
-            raise InvalidInput(f"{field} belongs to no attestation", field=field)
-        if any(entry.erased is not None for entry in entries):
-            raise Rejected("erased", f"{field} was erased", field=field)
+    def _check_deposit(self, state: State, deposit: Deposit, field: str) -> Entry:
+        """The entry that the document is of."""
         try:
-            check_document(deposit.text, credential)
+            parsed = parse_credential(deposit.text)
+            dossier = state.dossier(deposit.category, deposit.subject)
+            identifier = attestation_id(
+                self.network.id, parsed.issuer, deposit.category, deposit.subject, parsed.digest
+            )
+            entry = dossier.entry(identifier)
+            if entry is None:
+                raise InvalidInput("it belongs to no attestation", field=field)
+            if entry.erased is not None:
+                raise Rejected("erased", f"{field} was erased", field=field)
+            check_document(deposit.text, dossier, entry)
         except InvalidInput as problem:
             raise InvalidInput(f"{field}: {problem.message}", field=field) from problem
-        return credential
+        return entry

@@ -165,19 +165,21 @@ class _Audit:
 
     def _check_documents(self) -> int:
         count = 0
-        for credential, text in self._stored.execute("select credential, text from documents"):
+        for attestation, credential, text in self._stored.execute("select * from documents"):
             rows = self._replayed.rows(
-                "select category, subject, id from attestations where credential = ?", (credential,)
+                "select category, subject from attestations where id = ?", (attestation,)
             )
             if not rows:
                 raise AuditMismatch(self._height, "a document belongs to no attestation")
-            category, subject, attestation = rows[0]
-            entry = self._dossier(category, Digest(subject)).entry(Digest(attestation))
+            dossier = self._dossier(rows[0][0], Digest(rows[0][1]))
+            entry = dossier.entry(Digest(attestation))
             height = self._height if entry is None else entry.height
             if entry is None or entry.erased is not None:
                 raise AuditMismatch(height, "a document is here that was erased")
+            if credential != entry.credential:
+                raise AuditMismatch(height, "a document stands under another digest")
             try:
-                check_document(text, Digest(credential))
+                check_document(text, dossier, entry)
             except (CredchainError, TypeError, AttributeError) as problem:
                 raise AuditMismatch(height, f"a document is damaged: {problem}") from problem
             count += 1

@@ -102,7 +102,7 @@ _TABLES: Final[dict[str, tuple[dict[str, Any], str | tuple[str, ...]]]] = {
         },
         "did",
     ),
-    "documents": ({"credential": bytes, "text": str}, "credential"),
+    "documents": ({"attestation": bytes, "credential": bytes, "text": str}, "attestation"),
     "about": ({"name": str, "value": str}, "name"),
 }
 
@@ -120,10 +120,10 @@ _VIEWS: Final = {
                date(a.valid_from / 1000, 'unixepoch') as valid_from,
                date(a.valid_until / 1000, 'unixepoch') as valid_until,
                lower(hex(a.renews)) as renews, a.erased as erased_at_height,
-               d.credential is not null as document_here
+               d.attestation is not null as document_here
         from attestations a
         left join members m on m.did = a.issuer
-        left join documents d on d.credential = a.credential""",
+        left join documents d on d.attestation = a.id""",
     "status_list": """
         select lower(hex(attestation)) as attestation, number, height,
                datetime(time / 1000, 'unixepoch') as time_utc, status, reason, "by"
@@ -282,7 +282,7 @@ class LedgerStore:
                 ],
             )
             if entry.erased == height:
-                self._conn.execute("delete from documents where credential = ?", (entry.credential,))
+                self._conn.execute("delete from documents where attestation = ?", (entry.id,))
 
     def _write_member(self, member: Member, height: Height) -> None:
         def names(terms: tuple[Any, ...]) -> str:
@@ -304,12 +304,16 @@ class LedgerStore:
 
     # --- documents ------------------------------------------------------------------------
 
-    def store_documents(self, documents: list[tuple[Digest, str]]) -> None:
-        """Published documents by credential digest; one that is there stays as it is."""
+    def store_documents(self, documents: list[tuple[Digest, Digest, str]]) -> None:
+        """Published documents: (attestation, credential digest, text); one that is there stays."""
         with storage_errors("cannot store documents"), self._transaction():
-            self._conn.executemany("insert or ignore into documents values (?, ?)", documents)
+            self._conn.executemany("insert or ignore into documents values (?, ?, ?)", documents)
 
-    def document(self, credential: Digest) -> str | None:
+    def document(self, attestation: Digest) -> str | None:
+        row = self._one("select text from documents where attestation = ?", (attestation,))
+        return None if row is None else str(row[0])
+
+    def document_by_digest(self, credential: Digest) -> str | None:
         row = self._one("select text from documents where credential = ?", (credential,))
         return None if row is None else str(row[0])
 
@@ -330,7 +334,7 @@ class LedgerStore:
     def value(self, key: Digest) -> bytes | None:
         """`StateReader`."""
         row = self._one("select value from state where key = ?", (key,))
-        return None if row is None else bytes(row[0])
+        return None if row is None else _bytes(row[0], "a state value")
 
     def load_tip(self) -> Tip:
         """Where the chain stands, the state map built from the stored values.
@@ -338,19 +342,23 @@ class LedgerStore:
         StorageError if the values do not have the root that the last header names.
         """
         changes = {
-            Digest(key): value_digest(value) for key, value in self._all("select key, value from state")
+            Digest(_bytes(key, "a state key")): value_digest(_bytes(value, "a state value"))
+            for key, value in self._all("select key, value from state")
         }
         state_map = StateMap().update(changes)
-        validators = State(self).validators
+        genesis = self.network.genesis
         certified = self.certified(self.height())
-        if certified is None:
-            return genesis_tip(self.network.id, self.network.genesis.time, state_map, validators)
-        header = certified.header
-        if header.state_root != state_map.root:
+        height = 0 if certified is None else certified.header.height
+        expected = genesis.state_map().root if certified is None else certified.header.state_root
+        if expected != state_map.root:
             raise StorageError(
-                f"the stored state is not the one of height {header.height}",
+                f"the stored state is not the one of height {height}",
                 hint="run credchain audit, which names the damage",
             )
+        validators = State(self).validators
+        if certified is None:
+            return genesis_tip(self.network.id, genesis.time, state_map, validators)
+        header = certified.header
         return Tip(
             header.network, header.height, header.digest, header.time, header.view, state_map, validators
         )
@@ -371,7 +379,7 @@ class LedgerStore:
             return None
         rows = self._all("select bytes from transactions where height = ? order by position", (height,))
         try:
-            transactions = tuple(Transaction.decode(row[0]) for row in rows)
+            transactions = tuple(Transaction.decode(_bytes(row[0], "a transaction")) for row in rows)
         except InvalidInput as problem:
             raise StorageError(f"block {height} is damaged: {problem.message}") from problem
         return Block(certified.header, transactions), certified.certificate
@@ -431,6 +439,7 @@ def create_schema(conn: sqlite3.Connection) -> None:
     database.table("transactions").create_index(["id"])
     database.table("transactions").create_index(["expiry"])
     database.table("attestations").create_index(["issuer", "category"])
+    database.table("documents").create_index(["credential"])
     for name, query in _VIEWS.items():
         database.create_view(name, query)
 
@@ -443,7 +452,10 @@ def genesis_changes(genesis: Genesis) -> tuple[StateChange, ...]:
 
 def _decode_stored(height: Height, header: bytes, certificate: bytes) -> tuple[Header, Certificate]:
     try:
-        return Header.decode(header), Certificate.decode(certificate)
+        return (
+            Header.decode(_bytes(header, "a header")),
+            Certificate.decode(_bytes(certificate, "a certificate")),
+        )
     except InvalidInput as problem:
         raise StorageError(
             f"block {height} is damaged: {problem.message}", hint="run credchain audit"
@@ -472,10 +484,24 @@ def _attestation_row(dossier: Dossier, entry: Entry, height: Height) -> tuple[An
     )
 
 
-def check_document(text: str, credential: Digest) -> None:
-    """InvalidInput unless this is the whole published document with that credential digest."""
+def _bytes(value: Any, what: str) -> bytes:
+    """SQLite stores what it is given, whatever the column says."""
+    if type(value) is not bytes:
+        raise StorageError(f"{what} in the database is not bytes", hint="run credchain audit")
+    return value
+
+
+def check_document(text: str, dossier: Dossier, entry: Entry) -> None:
+    """InvalidInput unless this is the whole published document of that entry.
+
+    Its issuer, category and subject must be the entry's: another member that attests the same digest
+    has no say over the document.
+    """
     parsed = parse_credential(text)
-    if parsed.digest != credential:
+    if parsed.digest != entry.credential:
         raise InvalidInput("the document has another digest", field="document")
+    found = (parsed.issuer, parsed.category, parsed.subject)
+    if found != (entry.issuer, dossier.category, dossier.subject):
+        raise InvalidInput("the document is not its attestation's", field="document")
     if parsed.hidden:
         raise InvalidInput("a published document discloses all its claims", field="document")

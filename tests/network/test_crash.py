@@ -7,6 +7,7 @@ The tests then open what was left.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sqlite3
@@ -86,30 +87,30 @@ def _found_member(path: Path) -> None:
 
 
 def _member_enqueue(path: Path) -> None:
-    store = MemberStore(path, _NETWORK)
-    _start_counting()
-    _enqueue(store)
+    with closing(MemberStore(path, _NETWORK)) as store:
+        _start_counting()
+        _enqueue(store)
 
 
 def _member_commit(path: Path) -> None:
-    store = MemberStore(path, _NETWORK)
-    (envelope,) = store.pending()
-    _start_counting()
-    store.commit(envelope, Height(7), Millis(700), b"receipt")
+    with closing(MemberStore(path, _NETWORK)) as store:
+        (envelope,) = store.pending()
+        _start_counting()
+        store.commit(envelope, Height(7), Millis(700), b"receipt")
 
 
 def _member_refuse(path: Path) -> None:
-    store = MemberStore(path, _NETWORK)
-    (envelope,) = store.pending()
-    _start_counting()
-    store.refuse(envelope, "because")
+    with closing(MemberStore(path, _NETWORK)) as store:
+        (envelope,) = store.pending()
+        _start_counting()
+        store.refuse(envelope, "because")
 
 
 def _member_resign(path: Path) -> None:
-    store = MemberStore(path, _NETWORK)
-    (envelope,) = store.pending()
-    _start_counting()
-    store.resign(envelope, Digest(b"2" * 32), b"bytes 2", Millis(2000))
+    with closing(MemberStore(path, _NETWORK)) as store:
+        (envelope,) = store.pending()
+        _start_counting()
+        store.resign(envelope, Digest(b"2" * 32), b"bytes 2", Millis(2000))
 
 
 def _nothing(path: Path) -> None:
@@ -227,11 +228,11 @@ def _check_ledger(path: Path, heights: Iterable[int]) -> int:
     assert audit(path, history().network).height == height
     port = LedgerPort(path, history().network)
     history().deposit(port)
-    history().continue_(port)
-    assert port.tip.height == _LAST
+    after = min(height + 1, _LAST)
+    history().continue_(port, after)
+    assert port.tip.height == after
     port.close()
-    report = audit(path, history().network)
-    assert (report.height, report.documents) == (_LAST, 4)
+    assert audit(path, history().network).height == after
     return height
 
 
@@ -342,6 +343,7 @@ def test_a_fault_at_each_call_of_founding_a_ledger(
                 failures += 1
             armed = _Faulty.left > 0
             _arm(0, after=False)
+            gc.collect()  # a constructor that failed gives nothing to close
         _check_ledger(path, {0})
         if armed:
             break

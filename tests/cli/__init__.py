@@ -1,0 +1,1 @@
+"""The command line as users meet it: real processes of the program, a real node."""
