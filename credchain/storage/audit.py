@@ -22,7 +22,8 @@ from ..ledger.network import Network
 from ..ledger.records import Dossier
 from ..ledger.state import State, dossier_key
 from ..ledger.transactions import Transaction
-from .ledger_store import AUDITED, LedgerStore, check_document, storage_errors
+from .ledger_store import AUDITED, LedgerStore, check_document
+from .sqlite import storage_errors
 
 Progress = Callable[[int, int], None]
 

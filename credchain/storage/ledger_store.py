@@ -8,8 +8,6 @@ connection; schema and views go through sqlite-utils. Use from one thread.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +27,7 @@ from ..ledger.records import Dossier, Entry, Member
 from ..ledger.state import State, key_of_record
 from ..ledger.statemap import StateMap, value_digest
 from ..ledger.transactions import Transaction
+from .sqlite import storage_errors, transaction
 
 SCHEMA_VERSION: Final = 1
 
@@ -152,17 +151,6 @@ class Location:
     issuer: Did
 
 
-@contextmanager
-def storage_errors(what: str) -> Iterator[None]:
-    """SQLite's errors as StorageError."""
-    try:
-        yield
-    except sqlite3.Error as problem:
-        raise StorageError(
-            f"{what}: {problem}", hint="check the disk's space and run credchain audit"
-        ) from problem
-
-
 class LedgerStore:
     """The database of one node. Reading methods see the last committed block."""
 
@@ -183,7 +171,7 @@ class LedgerStore:
 
     def _create(self) -> None:
         """Tables, views and the state at height 0, in one transaction."""
-        with self._transaction():
+        with transaction(self._conn):
             database = sqlite_utils.Database(self._conn)
             if "about" in database.table_names():
                 return
@@ -202,17 +190,6 @@ class LedgerStore:
         if about.get("schema") != str(SCHEMA_VERSION):
             raise StorageError(f"the ledger has the schema {about.get('schema')}, unknown here")
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._conn.execute("begin immediate")
-        try:
-            yield
-        except BaseException:
-            if self._conn.in_transaction:
-                self._conn.execute("rollback")
-            raise
-        self._conn.execute("commit")
-
     # --- writing --------------------------------------------------------------------------
 
     def commit(self, executed: ExecutedBlock, certificate: Certificate) -> None:
@@ -220,7 +197,7 @@ class LedgerStore:
         whether it was stored is then what the database says."""
         block = executed.block
         header = block.header
-        with storage_errors(f"cannot store block {header.height}"), self._transaction():
+        with storage_errors(f"cannot store block {header.height}"), transaction(self._conn):
             self._conn.execute(
                 "insert into blocks values (?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -306,7 +283,7 @@ class LedgerStore:
 
     def store_documents(self, documents: list[tuple[Digest, Digest, str]]) -> None:
         """Published documents: (attestation, credential digest, text); one that is there stays."""
-        with storage_errors("cannot store documents"), self._transaction():
+        with storage_errors("cannot store documents"), transaction(self._conn):
             self._conn.executemany("insert or ignore into documents values (?, ?, ?)", documents)
 
     def document(self, attestation: Digest) -> str | None:

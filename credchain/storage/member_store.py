@@ -19,7 +19,7 @@ from ..certificates import Height, Millis
 from ..credentials.categories import Claims
 from ..encoding import Digest
 from ..errors import StorageError
-from .ledger_store import storage_errors
+from .sqlite import storage_errors, transaction
 
 PENDING: Final = "pending"
 COMMITTED: Final = "committed"
@@ -136,7 +136,7 @@ class MemberStore:
             self._conn.execute("pragma journal_mode = wal")
             self._conn.execute("pragma synchronous = full")
             database = sqlite_utils.Database(self._conn)
-            with self._transaction():
+            with transaction(self._conn):
                 version = self._conn.execute("pragma user_version").fetchone()[0]
                 if version == 0:
                     _create(database)
@@ -147,19 +147,8 @@ class MemberStore:
         self._conn.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._conn.execute("begin immediate")
-        try:
-            yield
-        except BaseException:
-            if self._conn.in_transaction:
-                self._conn.execute("rollback")
-            raise
-        self._conn.execute("commit")
-
-    @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        with storage_errors("cannot write the member database"), self._transaction():
+        with storage_errors("cannot write the member database"), transaction(self._conn):
             yield self._conn
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:

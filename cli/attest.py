@@ -1,0 +1,240 @@
+"""The command `attest`: one credential, or a table of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .office import id_prefix, open_office, receipt_json
+from .output import note, print_json, print_pairs, progress, say
+from .session import Session
+from .table_report import refuse_table, report
+
+if TYPE_CHECKING:
+    from credchain.credentials.categories import Category
+    from credchain.issuing.rows import AttestRow, Defaults, Issuer
+
+
+def _issuer(session: Session) -> Issuer:
+    from credchain.issuing.rows import Issuer
+
+    did = session.home.did()
+    found = [member for member in session.network.genesis.members if member.did == did]
+    return Issuer(session.network.id, found[0].jurisdictions if found else None)
+
+
+def _check_category(session: Session, name: str) -> Category:
+    """The category, if an NPI leads to it and its documents are published."""
+    from credchain.errors import InvalidInput
+
+    category = session.network.category(name)
+    if not category.by_npi:
+        raise InvalidInput(
+            f"{name} is private to its holder: an NPI does not lead to it",
+            field="category",
+            hint="ask the radiologist for an address in this category",
+        )
+    if not category.published:
+        raise InvalidInput(
+            f"{name} is sealed to its holder and attested when the radiologist enrols", field="category"
+        )
+    return category
+
+
+def attest(
+    session: Session,
+    category: Annotated[str, typer.Argument(help="See credchain categories.")],
+    npi: Annotated[str | None, typer.Option(help="The radiologist's NPI.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="CLAIM=VALUE, repeatable.")] = None,
+    claims: Annotated[Path | None, typer.Option(help="JSON file with the claims.")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="First day, YYYY-MM-DD; today.")] = None,
+    until: Annotated[str | None, typer.Option(help="Last day, YYYY-MM-DD.")] = None,
+    renews: Annotated[str | None, typer.Option(help="An earlier attestation's id, or auto.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the credential to this new file.")] = None,
+    table: Annotated[Path | None, typer.Option("--csv", help="A table, one credential a row.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the table, send nothing.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Send the good rows.")] = False,
+    rejects: Annotated[Path | None, typer.Option(help="With --partial: the refused rows.")] = None,
+) -> None:
+    """Attest one credential, or a table of them. What is printed as attested is final."""
+    from credchain.errors import InvalidInput
+
+    single = {"--npi": npi, "--set": sets, "--claims": claims, "--out": out}
+    if table is not None:
+        for name, value in single.items():
+            if value:
+                raise InvalidInput(f"{name} does not go with --csv", field=name.strip("-"))
+        _attest_table(
+            session, category, table, start, until, renews, dry_run=dry_run, partial=partial, rejects=rejects
+        )
+        return
+    if dry_run or partial or rejects:
+        raise InvalidInput("--dry-run, --partial and --rejects go with --csv", field="csv")
+    if npi is None:
+        raise InvalidInput("say whom: --npi NPI, or --csv FILE", field="npi")
+    _attest_one(session, category, npi, sets or [], claims, start, until, renews, out)
+
+
+def _attest_one(
+    session: Session,
+    name: str,
+    npi: str,
+    sets: list[str],
+    file: Path | None,
+    start: str | None,
+    until: str | None,
+    renews: str | None,
+    out: Path | None,
+) -> None:
+    from credchain.errors import InvalidInput
+    from credchain.issuing.rows import make_row
+
+    category = _check_category(session, name)
+    row = make_row(
+        category,
+        _issuer(session),
+        npi=npi,
+        claims=_claims(category, sets, file),
+        valid_from=None,
+        valid_until=None,
+        defaults=_defaults(session, start, until),
+    )
+    if out is not None and out.exists():
+        raise InvalidInput(f"{out} exists and is not overwritten", field="out")
+    sent, text = session.run(_send_one(session, category, row, renews))
+    if out is not None:
+        from credchain.storage.files import write_new
+
+        write_new(out, text.encode() + b"\n")
+    if session.as_json:
+        print_json(sent)
+        return
+    say(f"attested: {category.title} for NPI {npi}")
+    print_pairs([(key, sent[key]) for key in ("attestation", "transaction", "height", "time")])
+
+
+async def _send_one(
+    session: Session, category: Category, row: AttestRow, renews: str | None
+) -> tuple[dict[str, Any], str]:
+    """(the receipt as JSON, the credential's text)."""
+    from credchain.errors import StorageError
+    from credchain.issuing.attesting import AUTO, Attesting
+    from credchain.issuing.changing import find
+
+    async with open_office(session) as office:
+        renewed: Any = renews
+        if renews is not None and renews != AUTO:
+            renewed = (await find(office.client, office.store, id_prefix(renews))).entry.id
+        attesting = Attesting(
+            office.store,
+            office.client,
+            office.outbox,
+            session.keys,
+            category,
+            session.now,
+            renews=renewed,
+        )
+        outcome = await attesting.run([row], partial=False, resumed=office.resumed)
+        if outcome.already:
+            note("attested already, by an earlier run: this is its receipt")
+        issued = office.store.issued(row.key)
+        envelope = None
+        if issued is not None and issued.envelope is not None:
+            envelope = office.store.envelope(issued.envelope)
+        if issued is None or envelope is None or envelope.receipt is None:
+            raise StorageError("the receipt of this attestation is not in this home")
+        from credchain.ledger.blocks import Receipt
+
+        receipt = Receipt.decode(envelope.receipt)
+        body = {"attestation": issued.attestation.hex(), **receipt_json(session.network, envelope, receipt)}
+        return body, issued.document
+
+
+def _claims(category: Category, sets: list[str], file: Path | None) -> dict[str, Any]:
+    from credchain.credentials.categories import claim_from_text, parse_json
+    from credchain.errors import InvalidInput
+    from credchain.limits import LIMITS
+    from credchain.storage.files import read_text
+
+    claims: dict[str, Any] = {}
+    if file is not None:
+        document = parse_json(read_text(file, "claims", at_most=LIMITS.claims_file_bytes), "claims")
+        if not isinstance(document, dict):
+            raise InvalidInput(f"{file} is not a JSON object", field="claims")
+        claims.update(document)
+    given: set[str] = set()
+    for each in sets:
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise InvalidInput(f"--set {each!r} is not CLAIM=VALUE", field="set")
+        if name in given:
+            raise InvalidInput(f"--set names {name} twice", field=name)
+        given.add(name)
+        claims[name] = claim_from_text(category, name, value)
+    return claims
+
+
+def _defaults(session: Session, start: str | None, until: str | None) -> Defaults:
+    from credchain.credentials.dates import parse_date
+    from credchain.issuing.rows import Defaults
+
+    for field, text in (("from", start), ("until", until)):
+        if text is not None:
+            parse_date(text, field)
+    return Defaults(start, until, session.now())
+
+
+def _attest_table(
+    session: Session,
+    name: str,
+    path: Path,
+    start: str | None,
+    until: str | None,
+    renews: str | None,
+    *,
+    dry_run: bool,
+    partial: bool,
+    rejects: Path | None,
+) -> None:
+    from credchain.errors import InvalidInput
+    from credchain.issuing.rows import attest_columns, attest_rows
+    from credchain.issuing.tables import read_table, write_rejects
+
+    if partial != (rejects is not None):
+        raise InvalidInput("--partial and --rejects FILE go together", field="rejects")
+    if renews not in (None, "auto"):
+        raise InvalidInput("with --csv, --renews is auto or absent", field="renews")
+    category = _check_category(session, name)
+    required, optional = attest_columns(category)
+    table = read_table(path, required=required, optional=optional)
+    rows, problems = attest_rows(table, category, _issuer(session), _defaults(session, start, until))
+    if problems and not partial:
+        refuse_table(session, len(table.rows), problems)
+        return
+    if dry_run:
+        report(session, "attested", len(table.rows), 0, 0, problems)
+        if not session.as_json:
+            note(f"nothing was sent: {len(rows)} rows are good")
+        return
+    if rejects is not None:
+        write_rejects(rejects, table, problems)
+    outcome = session.run(_send_table(session, category, rows, renews, partial=partial))
+    every = sorted([*problems, *outcome.problems], key=lambda problem: problem.line)
+    if rejects is not None and outcome.problems:
+        write_rejects(rejects, table, every)
+    report(session, "attested", len(table.rows), outcome.attested, outcome.already, every)
+
+
+async def _send_table(
+    session: Session, category: Category, rows: list[AttestRow], renews: str | None, *, partial: bool
+) -> Any:
+    from credchain.issuing.attesting import Attesting
+
+    async with open_office(session) as office:
+        attesting = Attesting(
+            office.store, office.client, office.outbox, session.keys, category, session.now, renews=renews
+        )
+        with progress(len(rows), "attesting") as advance:
+            return await attesting.run(rows, partial=partial, resumed=office.resumed, progress=advance)

@@ -1,0 +1,60 @@
+"""What came of a table: counts, and every refused row by line, column and reason."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .exit_codes import ExitCode
+from .output import note, print_json, printable, say
+from .session import Session
+
+if TYPE_CHECKING:
+    from credchain.issuing.tables import Problem
+
+
+def _problems_json(problems: list[Problem]) -> list[dict[str, Any]]:
+    return [{"line": each.line, "column": each.column or None, "reason": each.reason} for each in problems]
+
+
+def report(session: Session, done: str, rows: int, count: int, already: int, problems: list[Problem]) -> None:
+    """What came of a table."""
+    if session.as_json:
+        print_json({"rows": rows, done: count, "already": already, "rejected": _problems_json(problems)})
+        return
+    rejected = len({each.line for each in problems})
+    say(f"{rows} rows: {count} {done}, {already} already, {rejected} rejected")
+    _list_problems(problems)
+
+
+def _list_problems(problems: list[Problem]) -> None:
+    for each in problems:
+        column = f", {each.column}" if each.column else ""
+        note(f"line {each.line}{column}: {printable(each.reason)}")
+
+
+def refuse_table(session: Session, rows: int, problems: list[Problem]) -> None:
+    """Every bad row, and an error: nothing was sent."""
+    from credchain.errors import InvalidInput
+
+    lines = len({each.line for each in problems})
+    problem = InvalidInput(
+        f"{lines} of {rows} rows are wrong, so nothing was sent",
+        field="csv",
+        hint="mend them, or send the good ones with --partial --rejects FILE",
+    )
+    if session.as_json:
+        import json
+
+        body = {
+            "error": problem.message,
+            "field": problem.field,
+            "hint": problem.hint,
+            "code": int(ExitCode.USAGE),
+            "rejected": _problems_json(problems),
+        }
+        sys.stderr.write(json.dumps(body, ensure_ascii=False) + "\n")
+        session.exit_code = ExitCode.USAGE
+        return
+    _list_problems(problems)
+    raise problem

@@ -1,0 +1,33 @@
+"""What the databases share: transactions that are whole, and SQLite's errors as ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import StorageError
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """SQLite's errors as StorageError."""
+    try:
+        yield
+    except sqlite3.Error as problem:
+        raise StorageError(
+            f"{what}: {problem}", hint="check the disk's space and run credchain audit"
+        ) from problem
+
+
+@contextmanager
+def transaction(conn: sqlite3.Connection) -> Iterator[None]:
+    """All that the body does, or nothing of it. The connection is in autocommit mode otherwise."""
+    conn.execute("begin immediate")
+    try:
+        yield
+    except BaseException:
+        if conn.in_transaction:
+            conn.execute("rollback")
+        raise
+    conn.execute("commit")
