@@ -30,8 +30,9 @@ from .ledger.blocks import CertifiedHeader, Header, Receipt
 from .ledger.network import Network
 from .ledger.records import Dossier, Member
 from .limits import LIMITS, SECOND
-from .verification.by_npi import Question, check_freshness, verify_npi
+from .verification.by_npi import Question, verify_npi
 from .verification.evidence import Answer, ProvedState, open_answer, parse_certified
+from .verification.judging import check_freshness
 from .verification.statement import Statement
 
 T = TypeVar("T")

@@ -61,7 +61,17 @@ class Limits:
     heartbeat: int = 10 * SECOND
     requests_under_way: int = 256
 
+    # mailbox: a node keeps sealed documents until they are collected, or half a year
+    sealed_bytes: int = 48 * 1024
+    mailbox_items_per_sender: int = 200_000
+    mailbox_bytes_per_sender: int = 1 * 2**30
+    mailbox_items_per_collection: int = 100
+    mailbox_lifetime: int = 180 * DAY
+
     # verification
+    bundle_bytes: int = 1 * 2**20
+    bundle_credentials: int = 64
+    bundle_lifetime: int = 366 * DAY
     freshness: int = 60 * SECOND
 
 

@@ -1,16 +1,134 @@
-"""Subjects: 32 bytes that stand for a radiologist in one category."""
+"""Subjects: 32 bytes that stand for a radiologist in one category.
+
+In a category with ``subject: npi`` whoever knows the NPI can compute it. In one with ``subject: holder``
+only the holder can, from its link secret; and since the holder commits once, when it enrols, to all of
+its holder subjects by one Merkle root, a second secret cannot hide a second dossier.
+"""
 
 from __future__ import annotations
 
-from ..encoding import Digest, digest, encode
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from .. import merkle
+from ..encoding import Digest, Fields, Value, digest, encode
+from ..errors import InvalidInput, ProofError
 from .npi import Npi
+
+TREE = "subject"
+SALT_BYTES = 16
+SECRET_BYTES = 32
+MOST_CATEGORIES = 256
 
 
 def npi_subject(category: str, npi: Npi) -> Digest:
-    """The subject in a category with ``subject: npi``: whoever knows the NPI can compute it.
+    """The subject in a category with ``subject: npi``.
 
-    That is meant: such categories are public registers, and a board can attest before the
-    radiologist has any key. The category is part of it, so that a private enumeration of one
-    category says nothing about another.
+    The category is part of it, so that a list of subjects of one category says nothing about another.
     """
     return digest("subject-npi", encode({"category": category, "npi": npi}))
+
+
+def holder_subject(secret: bytes, category: str) -> Digest:
+    """The subject in a category with ``subject: holder``: HMAC-SHA256 (RFC 2104) of the link secret."""
+    return Digest(_derive(secret, "subject-holder", category))
+
+
+def _derive(secret: bytes, purpose: str, category: str) -> bytes:
+    message = encode({"category": category, "purpose": f"credchain/v1/{purpose}"})
+    return hmac.new(secret, message, sha256).digest()
+
+
+def _leaf(category: str, subject: Digest, salt: bytes) -> Digest:
+    return merkle.leaf(encode({"category": category, "salt": salt, "subject": subject}), TREE)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Shows that a subject is the holder's in a category, under its ``subjects_root``."""
+
+    category: str
+    subject: Digest
+    salt: bytes
+    index: int
+    count: int
+    path: tuple[Digest, ...]
+
+    def fields(self) -> dict[str, Value]:
+        return {
+            "category": self.category,
+            "subject": self.subject,
+            "salt": self.salt,
+            "index": self.index,
+            "count": self.count,
+            "path": b"".join(self.path),
+        }
+
+    @staticmethod
+    def read(fields: Fields) -> Opening:
+        path = fields.binary("path", at_most=32 * 16)
+        if len(path) % 32:
+            raise InvalidInput("the path of an opening is of whole digests", field="path")
+        return Opening(
+            category=fields.text("category", max_bytes=64),
+            subject=fields.digest("subject"),
+            salt=fields.binary("salt", SALT_BYTES),
+            index=fields.integer("index", at_most=MOST_CATEGORIES - 1),
+            count=fields.integer("count", at_least=1, at_most=MOST_CATEGORIES),
+            path=tuple(Digest(path[at : at + 32]) for at in range(0, len(path), 32)),
+        )
+
+    def opens(self, subjects_root: Digest) -> bool:
+        """Whether the leaf is under this root."""
+        leaf = _leaf(self.category, self.subject, self.salt)
+        try:
+            merkle.check_path(subjects_root, self.count, self.index, leaf, self.path, TREE)
+        except ProofError:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class HolderSubjects:
+    """All of a holder's subjects: a function of the link secret and the categories' names."""
+
+    secret: bytes
+    categories: tuple[str, ...]
+
+    @staticmethod
+    def of(secret: bytes, categories: Iterable[str]) -> HolderSubjects:
+        """The categories once each, in ascending order: the order of the leaves."""
+        if len(secret) != SECRET_BYTES:
+            raise InvalidInput("a link secret is 32 bytes", field="link_secret")
+        return HolderSubjects(secret, tuple(sorted(set(categories))))
+
+    def _salt(self, category: str) -> bytes:
+        return _derive(self.secret, "subject-salt", category)[:SALT_BYTES]
+
+    def _leaves(self) -> list[Digest]:
+        return [_leaf(each, holder_subject(self.secret, each), self._salt(each)) for each in self.categories]
+
+    @property
+    def root(self) -> Digest:
+        """``subjects_root``."""
+        return merkle.root(self._leaves(), TREE)
+
+    def open(self, category: str) -> Opening:
+        """The opening of one category; InvalidInput for one that was not committed to."""
+        if category not in self.categories:
+            raise InvalidInput(
+                f"{category} is not among the categories that were committed to at enrolment",
+                field="category",
+                hint=f"they are {', '.join(self.categories)}",
+            )
+        index = self.categories.index(category)
+        return Opening(
+            category,
+            holder_subject(self.secret, category),
+            self._salt(category),
+            index,
+            len(self.categories),
+            merkle.path(self._leaves(), index, TREE),
+        )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from .. import keys
+from .. import keys, merkle
 from ..certificates import Certificate, Height, Millis, ValidatorSet, View, check_certificate
 from ..encoding import DIGEST_BYTES, Digest, Fields, Value, decode, digest, encode
 from ..errors import InvalidInput, ProofError
 from ..keys import Did
-from . import merkle
 from .transactions import MAX_BYTES, Transaction
 
 VERSION = 1

@@ -86,7 +86,8 @@ def _optional_height(fields: Fields, name: str) -> Height | None:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The ledger's record of a member. ``name`` is for organisations only."""
+    """The ledger's record of a member. ``name`` is for organisations only; ``recovery`` and
+    ``subjects_root`` are a radiologist's, as its card had them when it enrolled."""
 
     did: Did
     enrolled: Height
@@ -97,6 +98,7 @@ class Member:
     jurisdictions: tuple[Term, ...] = ()
     name: str | None = None
     recovery: Digest | None = None
+    subjects_root: Digest | None = None
 
     def has_role(self, role: str, height: Height) -> bool:
         return any(term.name == role and term.covers(height) for term in self.roles)
@@ -131,6 +133,8 @@ class Member:
             result["name"] = self.name
         if self.recovery is not None:
             result["recovery"] = self.recovery
+        if self.subjects_root is not None:
+            result["subjects_root"] = self.subjects_root
         return result
 
     def encode(self) -> bytes:
@@ -148,6 +152,7 @@ class Member:
             jurisdictions=fields.maps("jurisdictions", Term.read, at_most=_MANY),
             name=fields.optional_text("name", max_bytes=LIMITS.name_bytes),
             recovery=fields.optional_digest("recovery"),
+            subjects_root=fields.optional_digest("subjects_root"),
         )
 
     @staticmethod

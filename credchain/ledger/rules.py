@@ -317,6 +317,9 @@ def _enroll(state: State, operation: Enroll, sender: _Sender, context: BlockCont
     # name: nothing readable about a person is on the ledger.
     if card.name is not None or card.peer or card.api or card.certificate:
         raise Rejected("name", "a radiologist's card names nobody and no address", field="card")
+    # subjects: a radiologist commits to its private subjects once, now.
+    if card.subjects_root is None:
+        raise Rejected("subjects", "a radiologist's card has a subjects_root", field="card")
     # member: once.
     if state.member(card.did) is not None:
         raise Rejected("member", "the member is enrolled already", field="card")
@@ -329,5 +332,6 @@ def _enroll(state: State, operation: Enroll, sender: _Sender, context: BlockCont
             keys=(KeyTerm(card.key, height),),
             roles=(Term(RADIOLOGIST, height),),
             recovery=card.recovery,
+            subjects_root=card.subjects_root,
         )
     )

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from .. import keys
 from ..credentials.categories import canonical_json, parse_json
-from ..encoding import Fields, Value, decode, encode
+from ..credentials.subjects import SECRET_BYTES
+from ..encoding import Fields, Value, decode, digest, encode
 from ..errors import InvalidInput
 from ..keys import BoxKey, Did, SigningKey
 from ..limits import LIMITS
@@ -31,24 +32,50 @@ _SALT_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A member's signing and encryption keys, and the seeds that they come from."""
+    """A member's signing and encryption keys, and the seeds that they come from.
+
+    ``link_secret`` is a radiologist's: its private subjects follow from it.
+    """
 
     signing: SigningKey
     encryption: BoxKey
     signing_seed: bytes
     encryption_seed: bytes
+    link_secret: bytes | None = None
 
     @property
     def did(self) -> Did:
         return keys.did_of(self.signing.public)
 
     @staticmethod
-    def from_seeds(signing: bytes, encryption: bytes) -> KeyPair:
-        return KeyPair(SigningKey.from_seed(signing), BoxKey.from_seed(encryption), signing, encryption)
+    def from_seeds(signing: bytes, encryption: bytes, link_secret: bytes | None = None) -> KeyPair:
+        return KeyPair(
+            SigningKey.from_seed(signing), BoxKey.from_seed(encryption), signing, encryption, link_secret
+        )
 
     @staticmethod
-    def generate() -> KeyPair:
-        return KeyPair.from_seeds(secrets.token_bytes(keys.SEED_BYTES), secrets.token_bytes(keys.SEED_BYTES))
+    def generate(*, radiologist: bool = False) -> KeyPair:
+        link_secret = secrets.token_bytes(SECRET_BYTES) if radiologist else None
+        return KeyPair.from_seeds(
+            secrets.token_bytes(keys.SEED_BYTES), secrets.token_bytes(keys.SEED_BYTES), link_secret
+        )
+
+    @property
+    def wallet_key(self) -> bytes:
+        """32 bytes under which the home keeps documents; it follows from the encryption key."""
+        return digest("wallet-key", self.encryption_seed)
+
+    def fields(self) -> dict[str, Value]:
+        link: dict[str, Value] = {} if self.link_secret is None else {"link_secret": self.link_secret}
+        return {"encryption": self.encryption_seed, "signing": self.signing_seed, **link}
+
+    @staticmethod
+    def read(fields: Fields) -> KeyPair:
+        return KeyPair.from_seeds(
+            fields.binary("signing", keys.SEED_BYTES),
+            fields.binary("encryption", keys.SEED_BYTES),
+            fields.binary("link_secret", SECRET_BYTES) if fields.has("link_secret") else None,
+        )
 
     def __repr__(self) -> str:
         return f"KeyPair({self.did})"
@@ -56,6 +83,11 @@ class KeyPair:
 
 def write_keys(path: Path, pair: KeyPair, passphrase: str) -> None:
     """Encrypt and write; InvalidInput if the file exists or the passphrase is empty."""
+    write_box(path, FORMAT, pair.did, encode(pair.fields()), passphrase)
+
+
+def write_box(path: Path, file_format: str, did: Did, content: bytes, passphrase: str) -> None:
+    """A new file that the passphrase opens; in clear it names only its format and whose it is."""
     from nacl.secret import SecretBox
 
     if not passphrase:
@@ -63,11 +95,10 @@ def write_keys(path: Path, pair: KeyPair, passphrase: str) -> None:
             "the passphrase is empty", field="passphrase", hint="set CREDCHAIN_PASSPHRASE or type one"
         )
     salt = secrets.token_bytes(_SALT_BYTES)
-    content = encode({"encryption": pair.encryption_seed, "signing": pair.signing_seed})
     box = SecretBox(_derive(passphrase, salt, PASSES, MEMORY)).encrypt(content)
     document = {
-        "format": FORMAT,
-        "did": pair.did,
+        "format": file_format,
+        "did": did,
         "kdf": {"name": "argon2id", "passes": PASSES, "memory": MEMORY, "salt": salt.hex()},
         "box": base64.b64encode(bytes(box)).decode(),
     }
@@ -76,16 +107,26 @@ def write_keys(path: Path, pair: KeyPair, passphrase: str) -> None:
 
 def read_did(path: Path) -> Did:
     """Whose key file this is."""
-    return keys.check_did(_text(_read(path), "did", path), "did")
+    return keys.check_did(_text(_read(path, FORMAT, LIMITS.key_file_bytes), "did", path), "did")
 
 
 def read_keys(path: Path, passphrase: str) -> KeyPair:
     """Decrypt; InvalidInput for loose permissions, a damaged file or a wrong passphrase."""
+    check_private(path)
+    did, content = read_box(path, FORMAT, passphrase, at_most=LIMITS.key_file_bytes)
+    pair = decode(content, KeyPair.read, KeyPair.fields, "key file")
+    if pair.did != did:
+        raise _damaged(path, "did")
+    return pair
+
+
+def read_box(path: Path, file_format: str, passphrase: str, *, at_most: int) -> tuple[Did, bytes]:
+    """(whose it is, the content); InvalidInput for a damaged file or a wrong passphrase."""
     from nacl.exceptions import CryptoError
     from nacl.secret import SecretBox
 
-    check_private(path)
-    document = _read(path)
+    document = _read(path, file_format, at_most)
+    did = keys.check_did(_text(document, "did", path), "did")
     kdf = document.get("kdf")
     if type(kdf) is not dict:
         raise _damaged(path, "kdf")
@@ -109,20 +150,7 @@ def read_keys(path: Path, passphrase: str) -> KeyPair:
             field="passphrase",
             hint="check CREDCHAIN_PASSPHRASE or --passphrase-file; the file may also be damaged",
         ) from None
-    pair = decode(content, _pair, _pair_fields, "key file")
-    if pair.did != document.get("did"):
-        raise _damaged(path, "did")
-    return pair
-
-
-def _pair(fields: Fields) -> KeyPair:
-    return KeyPair.from_seeds(
-        fields.binary("signing", keys.SEED_BYTES), fields.binary("encryption", keys.SEED_BYTES)
-    )
-
-
-def _pair_fields(pair: KeyPair) -> Value:
-    return {"encryption": pair.encryption_seed, "signing": pair.signing_seed}
+    return did, bytes(content)
 
 
 def check_private(path: Path) -> None:
@@ -141,9 +169,9 @@ def check_private(path: Path) -> None:
         )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    document = parse_json(read_text(path, "key file", at_most=LIMITS.key_file_bytes), "key file")
-    if type(document) is not dict or document.get("format") != FORMAT:
+def _read(path: Path, file_format: str, at_most: int) -> dict[str, Any]:
+    document = parse_json(read_text(path, "key file", at_most=at_most), "key file")
+    if type(document) is not dict or document.get("format") != file_format:
         raise _damaged(path, "format")
     return document
 

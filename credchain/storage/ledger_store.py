@@ -21,12 +21,12 @@ from ..errors import InvalidInput, StorageError
 from ..keys import Did
 from ..ledger.blocks import Block, CertifiedHeader, Header
 from ..ledger.execution import ExecutedBlock, StateChange, Tip, genesis_tip
-from ..ledger.merkle import leaf, path
 from ..ledger.network import Genesis, Network
 from ..ledger.records import Dossier, Entry, Member
 from ..ledger.state import State, key_of_record
 from ..ledger.statemap import StateMap, value_digest
 from ..ledger.transactions import Transaction
+from ..merkle import leaf, path
 from .sqlite import storage_errors, transaction
 
 SCHEMA_VERSION: Final = 1

@@ -96,7 +96,8 @@ class Findings:
 
     ``checks`` are those of every credential and of the whole; ``standings`` hold, for each required
     category, its entries' standings (empty: proved that there is none); ``adverse`` is whether any
-    dossier that was read has an adverse entry; ``grant_ended``: expired or withdrawn.
+    dossier that was read has an adverse entry; ``grant_ended``: expired or withdrawn; ``undisclosed``:
+    a required category where nothing in force was disclosed, whatever the dossier lists.
     """
 
     checks: tuple[Check, ...]
@@ -104,6 +105,7 @@ class Findings:
     credentials: int
     adverse: bool
     grant_ended: bool = False
+    undisclosed: bool = False
 
     def failed(self, *numbers: int) -> bool:
         return any(each.id in numbers and each.outcome is Outcome.FAIL for each in self.checks)
@@ -115,6 +117,7 @@ class Findings:
     def established(self) -> bool:
         return (
             self.credentials > 0
+            and not self.undisclosed
             and all(Standing.IN_FORCE in each for each in self.standings)
             and all(each.outcome in (Outcome.PASS, Outcome.NOT_APPLICABLE) for each in self.checks)
         )

@@ -11,11 +11,11 @@ import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from ..certificates import Certificate
 from ..credentials.sdjwt import credential_digest
-from ..encoding import Digest
+from ..encoding import Digest, Fields, Value
 from ..errors import InvalidInput, ProofError
 from ..keys import Did
 from ..ledger.blocks import CertifiedHeader, Header
@@ -25,6 +25,8 @@ from ..ledger.records import Dossier, Member
 from ..ledger.state import StateKey, dossier_key, member_key
 from ..ledger.statemap import value_digest
 
+_MOST_RECORDS: Final = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class ProvedValue:
@@ -33,6 +35,18 @@ class ProvedValue:
     key: Digest
     value: bytes | None
     proof: StateProof
+
+    def fields(self) -> dict[str, Value]:
+        value: dict[str, Value] = {} if self.value is None else {"value": self.value}
+        return {"key": self.key, "proof": self.proof.fields(), **value}
+
+    @staticmethod
+    def read(fields: Fields) -> ProvedValue:
+        return ProvedValue(
+            key=fields.digest("key"),
+            value=fields.binary("value") if fields.has("value") else None,
+            proof=fields.nested("proof", StateProof.read),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,21 @@ class Answer:
             ],
             "documents": list(self.documents),
         }
+
+    def fields(self) -> dict[str, Value]:
+        """The form in a bundle: canonical MessagePack, without documents."""
+        return {
+            "header": self.certified.header.encoded,
+            "certificate": self.certified.certificate.encode(),
+            "records": [each.fields() for each in self.records],
+        }
+
+    @staticmethod
+    def read(fields: Fields) -> Answer:
+        certified = CertifiedHeader(
+            Header.decode(fields.binary("header")), Certificate.decode(fields.binary("certificate"))
+        )
+        return Answer(certified, fields.maps("records", ProvedValue.read, at_most=_MOST_RECORDS))
 
     @staticmethod
     def parse(document: Any) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ..certificates import Height, Millis
 from ..credentials.categories import Claims
@@ -18,7 +18,8 @@ class CredentialResult:
     """One entry of a dossier, judged. ``claims`` is None where they are not disclosed.
 
     After a failed check 1, 5 or 6 ``status``, dates and claims are None: nothing of the credential
-    is shown as fact. ``verdict`` is a `Verdict`, or "history" for an entry that is only listed.
+    is shown as fact. ``verdict`` is a `Verdict`, "history", or "undisclosed" for an entry
+    in force of which the bundle has no document (``presented`` is False).
     """
 
     category: str
@@ -33,6 +34,7 @@ class CredentialResult:
     verdict: str
     claims: Claims | None
     checks: tuple[Check, ...]
+    presented: bool = True
 
     def json(self) -> dict[str, Any]:
         return {
@@ -100,6 +102,24 @@ def summarise(checks: tuple[Check, ...]) -> tuple[Check, ...]:
             worst(same) if same else Check(number, Outcome.NOT_APPLICABLE, "there is no credential to check")
         )
     return tuple(result)
+
+
+_WORDS: Final = {
+    Verdict.ESTABLISHED: "is established",
+    Verdict.ADVERSE: "has an adverse entry",
+    Verdict.NOT_CURRENT: "is not current",
+    Verdict.UNTRUSTED: "has an attestation of an issuer not to be trusted",
+    Verdict.INVALID: "has a document that does not hold",
+    Verdict.NOT_ESTABLISHED: "is not established",
+}
+
+
+def sentence(who: str, result: Verdict, credentials: int, height: Height) -> str:
+    """The statement in one sentence."""
+    if not credentials:
+        return f"{who}: nothing is attested in what was asked for, proved as of height {height}"
+    read = f"{credentials} attestation{'s' if credentials != 1 else ''}"
+    return f"{who} {_WORDS[result]}: {read} read, as of height {height}"
 
 
 def _check_json(check: Check) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from credchain.encoding import Digest
 from credchain.errors import ProofError
-from credchain.ledger import merkle
+from credchain import merkle
 
 SIZES = range(71)
 

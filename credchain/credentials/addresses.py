@@ -1,0 +1,98 @@
+"""Addresses: what a radiologist gives an issuer, so that a private credential can be made out to it.
+
+An address is one line of text with a checksum. It names the network, the holder, the category and the
+subject, opens the subject's leaf under the holder's ``subjects_root``, and is signed by the holder's key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import base58
+
+from .. import keys
+from ..encoding import Digest, Fields, Value, decode, digest, encode
+from ..errors import InvalidInput
+from ..keys import Did, PublicKey, SigningKey
+from .subjects import Opening
+
+PREFIX: Final = "ccaddr1"
+_TAG_BYTES: Final = 8
+_MOST_TEXT: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """``network`` is the first 8 bytes of the network's digest; the signature is over all of it."""
+
+    network: bytes
+    holder: Did
+    key: PublicKey
+    opening: Opening
+    signature: bytes
+
+    @staticmethod
+    def make(network: Digest, holder: Did, signer: SigningKey, opening: Opening) -> Address:
+        signature = signer.sign(_signed(network, holder, opening))
+        return Address(network[:_TAG_BYTES], holder, signer.public, opening, signature)
+
+    @property
+    def text(self) -> str:
+        """``ccaddr1`` and base58 with a checksum of four bytes."""
+        return PREFIX + base58.b58encode_check(encode(self._fields())).decode()
+
+    def _fields(self) -> dict[str, Value]:
+        return {
+            "network": self.network,
+            "holder": keys.key_of(self.holder),
+            "key": self.key,
+            "opening": self.opening.fields(),
+            "signature": self.signature,
+        }
+
+    @staticmethod
+    def parse(text: str) -> Address:
+        """From pasted text, white space around it dropped; InvalidInput for a mistyped one."""
+        cleaned = "".join(text.split())
+        hint = "copy the whole line that credchain wallet address prints"
+        if not cleaned.startswith(PREFIX) or not cleaned.isascii() or len(cleaned) > _MOST_TEXT:
+            raise InvalidInput("this is not a credchain address", field="to", hint=hint)
+        try:
+            data = base58.b58decode_check(cleaned.removeprefix(PREFIX))
+        except ValueError:
+            raise InvalidInput(
+                "the address is mistyped: its checksum is wrong", field="to", hint=hint
+            ) from None
+        return decode(data, _read, Address._fields, "address", max_bytes=_MOST_TEXT)
+
+    def check(self, network: Digest, category: str) -> None:
+        """InvalidInput unless it is for this network and category, and signed by the key that it names.
+
+        Whether that key is the holder's, and the leaf under its root, the ledger says.
+        """
+        if self.network != network[:_TAG_BYTES]:
+            raise InvalidInput("the address is for another network", field="to")
+        if self.opening.category != category:
+            raise InvalidInput(
+                f"the address is for {self.opening.category}, not for {category}",
+                field="to",
+                hint=f"ask for the line that credchain wallet address {category} prints",
+            )
+        if not keys.verify(self.key, _signed(network, self.holder, self.opening), self.signature):
+            raise InvalidInput("the address is not signed by its holder", field="to")
+
+
+def _signed(network: Digest, holder: Did, opening: Opening) -> Digest:
+    return digest("address", encode({"network": network, "holder": holder, "opening": opening.fields()}))
+
+
+def _read(fields: Fields) -> Address:
+    holder = keys.did_of(PublicKey(fields.binary("holder", keys.PUBLIC_KEY_BYTES)))
+    return Address(
+        network=fields.binary("network", _TAG_BYTES),
+        holder=holder,
+        key=PublicKey(fields.binary("key", keys.PUBLIC_KEY_BYTES)),
+        opening=fields.nested("opening", Opening.read),
+        signature=fields.binary("signature", keys.SIGNATURE_BYTES),
+    )

@@ -1,0 +1,475 @@
+"""Verifying a bundle: what a radiologist presents, against what the ledger proves.
+
+The presenter answers for the documents, the signature and the openings; whoever gave the evidence (a
+node, or with ``--offline`` the presenter) for header and proofs. Evidence that does not hold is
+`ProofError`: the caller asks the next node, or makes a statement of it with `evidence_failed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..certificates import Millis
+from ..credentials.categories import Category, misfit
+from ..credentials.dates import rfc3339
+from ..credentials.sdjwt import Credential, parse
+from ..credentials.subjects import npi_subject
+from ..encoding import Digest
+from ..errors import CredchainError, InvalidInput, ProofError
+from ..keys import Did
+from ..ledger.codes import IDENTITY, RADIOLOGIST
+from ..ledger.network import Network
+from ..ledger.operations import attestation_id
+from ..ledger.records import Dossier, Entry, Member
+from ..limits import LIMITS
+from . import checks as numbers
+from .bundle import PURPOSES, Bundle, BundleBody
+from .checks import Check, Findings, Outcome, Standing, Verdict, verdict
+from .evidence import ProvedState
+from .judging import (
+    JudgedDocument,
+    Placed,
+    Standpoint,
+    check_anchor,
+    check_attested,
+    check_in_force,
+    check_issuer,
+    check_signature,
+    complete,
+    freshness,
+    judged,
+    place,
+    proved_absent,
+)
+from .statement import AsOf, CredentialResult, Statement, sentence, summarise
+
+
+@dataclass(frozen=True, slots=True)
+class BundleQuestion:
+    """What the caller holds and knows itself: ``audience`` is who it is; the rest as for an NPI."""
+
+    network: Network
+    bundle: Bundle
+    audience: Did
+    now: Millis
+    max_age: Millis
+    seen_height: int
+    trusted_at: Millis
+
+    @property
+    def body(self) -> BundleBody:
+        return self.bundle.body
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Those to read: the identity, and the scope."""
+        names = {IDENTITY, *(each.category for each in self.body.scope)}
+        return tuple(sorted(name for name in names if name in self.network.categories))
+
+    @property
+    def subjects(self) -> tuple[tuple[str, Digest], ...]:
+        """(category, subject) of every dossier to read; a private one without opening is left out."""
+        found = ((name, self.subject(name)) for name in self.categories)
+        return tuple((name, subject) for name, subject in found if subject is not None)
+
+    def subject(self, name: str) -> Digest | None:
+        """The holder's subject in a category: by its NPI, or as the bundle opens it."""
+        if self.network.category(name).by_npi:
+            return npi_subject(name, self.body.npi)
+        return next((each.subject for each in self.body.openings if each.category == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Presented:
+    """A credential of the bundle as parsed, or why it could not be."""
+
+    text: str
+    credential: Credential | None
+    problem: str
+
+
+def verify_bundle(question: BundleQuestion, state: ProvedState) -> Statement:
+    """The statement about a bundle; ProofError if the evidence does not hold or leaves something out."""
+    body, network = question.body, question.network
+    certified = check_anchor(state, network, question.now, question.trusted_at)
+    fresh = freshness(state, question.now, question.max_age, question.seen_height)
+    standpoint = Standpoint(network, question.now, certified, fresh)
+    presented = [_present(text) for text in (body.identity, *body.credentials)]
+    holder = _Holder(question, state, presented[0])
+    whole = (holder.check(), check_grant(body, network, question.now))
+    credentials: list[CredentialResult] = []
+    absent: list[str] = []
+    standings: list[tuple[Standing, ...]] = []
+    undisclosed = False
+    rest = _by_digest(presented)
+    for name, subject in question.subjects:
+        dossier = state.dossier(name, subject)
+        judge = _Judge(standpoint, state, network.category(name), holder, whole)
+        results = [] if dossier is None else list(judge.dossier(dossier, rest))
+        credentials.extend(results)
+        if dossier is None:
+            absent.append(name)
+        if name in [each.category for each in body.scope]:
+            standings.append(tuple(each.standing for each in results))
+            undisclosed |= not any(each.standing is Standing.IN_FORCE and each.presented for each in results)
+    strangers = [
+        *(_unreadable(each, standpoint, whole, question) for each in presented if each.credential is None),
+        *(_stranger(each, standpoint, whole, question) for each in rest.values()),
+    ]
+    credentials.extend(strangers)
+    unopened = [
+        Check(
+            numbers.DOSSIER_COMPLETE, Outcome.UNKNOWN, f"no opening for {each.category}, so it was not read"
+        )
+        for each in body.scope
+        if question_subject(question, each.category) is None
+    ]
+    every = (
+        certified,
+        fresh,
+        *whole,
+        *(check for each in credentials for check in each.checks),
+        *(proved_absent(name) for name in absent),
+        *unopened,
+    )
+    findings = Findings(
+        checks=every,
+        standings=tuple(standings),
+        credentials=sum(1 for each in credentials if each.presented),
+        adverse=any(each.standing is Standing.ADVERSE for each in credentials),
+        grant_ended=whole[1].outcome is Outcome.FAIL,
+        undisclosed=undisclosed or bool(unopened),
+    )
+    header = state.certified.header
+    result = verdict(findings)
+    return Statement(
+        verdict=result,
+        verified_at=question.now,
+        as_of=AsOf(header.height, header.time),
+        npi=body.npi,
+        did=body.holder,
+        credentials=tuple(credentials),
+        absent=tuple(absent),
+        checks=summarise(every),
+        sentence=sentence(f"The bundle of NPI {body.npi}", result, len(credentials), header.height),
+    )
+
+
+def question_subject(question: BundleQuestion, name: str) -> Digest | None:
+    """As `BundleQuestion.subject`, and None for a category that the network does not have."""
+    return question.subject(name) if name in question.network.categories else None
+
+
+def evidence_failed(question: BundleQuestion, problem: CredchainError) -> Statement:
+    """The statement where no evidence held: never established, and nothing of the bundle is fact.
+
+    A `ProofError` is a failed check; anything else means that nobody could be asked.
+    """
+    failed = problem.check if isinstance(problem, ProofError) else 0
+    checks = tuple(
+        Check(
+            number,
+            Outcome.FAIL if number == failed else Outcome.UNKNOWN,
+            problem.message if number == failed else "could not be checked",
+        )
+        for number in numbers.NAMES
+    )
+    return Statement(
+        verdict=Verdict.NOT_ESTABLISHED,
+        verified_at=question.now,
+        as_of=None,
+        npi=question.body.npi,
+        did=question.body.holder,
+        credentials=(),
+        absent=(),
+        checks=checks,
+        sentence=f"The bundle of NPI {question.body.npi} could not be checked: {problem.message}",
+    )
+
+
+def malformed_bundle(now: Millis, problem: InvalidInput) -> Statement:
+    """The statement about content that was sealed for the caller and is no bundle: invalid."""
+    checks = tuple(
+        Check(number, Outcome.FAIL if number == numbers.WELL_FORMED else Outcome.UNKNOWN, problem.message)
+        for number in numbers.NAMES
+    )
+    return Statement(
+        verdict=Verdict.INVALID,
+        verified_at=now,
+        as_of=None,
+        npi=None,
+        did=None,
+        credentials=(),
+        absent=(),
+        checks=checks,
+        sentence=f"The bundle is not well formed: {problem.message}",
+    )
+
+
+def check_grant(body: BundleBody, network: Network, now: Millis) -> Check:
+    """Check 10: within its time. Grants on the ledger are a later version's."""
+    if now > body.expires:
+        return Check(numbers.GRANT, Outcome.FAIL, f"the bundle expired on {rfc3339(body.expires)}")
+    if body.grant is not None:
+        return Check(numbers.GRANT, Outcome.UNKNOWN, "the bundle names a grant, unknown to this version")
+    return Check(
+        numbers.GRANT,
+        Outcome.PASS,
+        f"shared for {body.purpose} until {rfc3339(body.expires)}, without a grant on the ledger",
+    )
+
+
+def _present(text: str) -> _Presented:
+    try:
+        return _Presented(text, parse(text), "")
+    except InvalidInput as problem:
+        return _Presented(text, None, problem.message)
+
+
+def _by_digest(presented: list[_Presented]) -> dict[Digest, _Presented]:
+    """By credential digest; a second copy of one is a stranger, which nobody asked for."""
+    return {each.credential.digest: each for each in presented if each.credential is not None}
+
+
+class _Holder:
+    """Check 9: the bundle is the holder's, made for this audience, and every document is about it."""
+
+    def __init__(self, question: BundleQuestion, state: ProvedState, identity: _Presented) -> None:
+        self._question = question
+        self._member = state.member(question.body.holder)
+        self._identity = identity.credential
+        self._height = state.certified.header.height
+
+    def check(self) -> Check:
+        problem = self._problem()
+        if problem:
+            return Check(numbers.HOLDER, Outcome.FAIL, problem)
+        return Check(numbers.HOLDER, Outcome.PASS, "signed by the radiologist, for this hospital")
+
+    def _problem(self) -> str:
+        body, member, identity = self._question.body, self._member, self._identity
+        claims = {} if identity is None else identity.claims
+        root = None if member is None else member.subjects_root
+        stated = (
+            (body.network != self._question.network.id, "it is of another network"),
+            (body.audience != self._question.audience, "it was made for another hospital"),
+            (not self._question.bundle.signature_holds(), "its signature does not hold"),
+            (body.purpose not in PURPOSES, f"its purpose {body.purpose} is not a listed one"),
+            (body.expires - body.issued > LIMITS.bundle_lifetime, "it was made for longer than a year"),
+            (body.issued > self._question.now + LIMITS.clock_skew, "it was made in the future"),
+            (not body.scope, "its scope is empty"),
+            (member is None, "its holder is not a member"),
+            (identity is None or identity.category != IDENTITY, "it has no identity credential"),
+            (claims.get("holder") != body.holder, "its identity credential is of another holder"),
+            (root is None or claims.get("subjects_root") != root.hex(), "its subjects_root is another"),
+            (
+                identity is not None and identity.subject != npi_subject(IDENTITY, body.npi),
+                "its identity credential is of another NPI",
+            ),
+        )
+        found = next((why for wrong, why in stated if wrong), "")
+        if found or member is None:
+            return found
+        if not member.has_role(RADIOLOGIST, self._height) or not member.signs_with(body.key, self._height):
+            return "it is not signed by a current key of its holder"
+        return self._openings_problem(root)
+
+    def _openings_problem(self, root: Digest | None) -> str:
+        for opening in self._question.body.openings:
+            if root is None or not opening.opens(root):
+                return f"its opening of {opening.category} does not lead to the holder's subjects"
+        return ""
+
+    def about(self, credential: Credential) -> str:
+        """Why a document is not about this holder, or not within the scope; "" if it is."""
+        question, member = self._question, self._member
+        scope = [each.category for each in question.body.scope]
+        if credential.category not in (*scope, IDENTITY):
+            return f"a document is of {credential.category}, which is not in the scope"
+        if credential.subject != question_subject(question, credential.category):
+            return "a document is about somebody else"
+        key = credential.holder
+        if key is not None and (member is None or member.key_term(key) is None):
+            return "a document is bound to somebody else's key"
+        return ""
+
+
+class _Judge:
+    """Judges the dossiers of one category."""
+
+    def __init__(
+        self,
+        standpoint: Standpoint,
+        state: ProvedState,
+        category: Category,
+        holder: _Holder,
+        whole: tuple[Check, Check],
+    ) -> None:
+        self._standpoint = standpoint
+        self._state = state
+        self._category = category
+        self._holder = holder
+        self._whole = whole
+
+    def dossier(self, dossier: Dossier, rest: dict[Digest, _Presented]) -> Iterator[CredentialResult]:
+        """Every entry; documents that belong to one are taken out of ``rest``."""
+        for placed in place(dossier, self._standpoint.now):
+            presented = rest.pop(placed.entry.credential, None)
+            issuer = self._state.member(placed.entry.issuer)
+            if presented is None or presented.credential is None:
+                yield self._listed(dossier, placed, issuer)
+            else:
+                yield self._disclosed(dossier, placed, issuer, presented.credential)
+
+    def _listed(self, dossier: Dossier, placed: Placed, issuer: Member | None) -> CredentialResult:
+        """An entry that the holder did not disclose: issuer, dates and status, and nothing more."""
+        document = JudgedDocument.all(Outcome.NOT_APPLICABLE, "listed, not disclosed by the holder")
+        adverse = placed.where is Standing.ADVERSE
+        return self._result(
+            dossier,
+            placed,
+            issuer,
+            document,
+            Check(numbers.ISSUER_AUTHORISED, Outcome.NOT_APPLICABLE, "listed, not disclosed"),
+            check_in_force(placed.where, placed.why, relied_on=adverse)
+            if adverse
+            else Check(numbers.IN_FORCE, Outcome.NOT_APPLICABLE, f"not relied on: {placed.why}"),
+            presented=False,
+        )
+
+    def _disclosed(
+        self, dossier: Dossier, placed: Placed, issuer: Member | None, credential: Credential
+    ) -> CredentialResult:
+        document = self._document(dossier, placed.entry, credential)
+        return self._result(
+            dossier,
+            placed,
+            issuer,
+            document,
+            check_issuer(self._category, placed.entry, issuer, document.claims, placed.where),
+            check_in_force(placed.where, placed.why, relied_on=placed.relied_on),
+            presented=True,
+            about=self._holder.about(credential),
+        )
+
+    def _document(self, dossier: Dossier, entry: Entry, credential: Credential) -> JudgedDocument:
+        signature = check_signature(credential, entry)
+        attested = check_attested(credential, entry, self._category.name, dossier.subject)
+        passed = signature.outcome is Outcome.PASS and attested.outcome is Outcome.PASS
+        why = misfit(self._category, credential.claims, whole=False) if passed else ""
+        well_formed = Check(
+            numbers.WELL_FORMED,
+            Outcome.FAIL if why else Outcome.PASS,
+            f"the document is not a {self._category.name}: {why}" if why else "a well-formed SD-JWT VC",
+        )
+        return JudgedDocument(
+            (well_formed, signature, attested), credential.claims if passed and not why else None
+        )
+
+    def _result(
+        self,
+        dossier: Dossier,
+        placed: Placed,
+        issuer: Member | None,
+        document: JudgedDocument,
+        authorised: Check,
+        in_force: Check,
+        *,
+        presented: bool,
+        about: str = "",
+    ) -> CredentialResult:
+        holder = Check(numbers.HOLDER, Outcome.FAIL, about) if about else self._whole[0]
+        checks = (
+            *document.checks,
+            self._standpoint.certified,
+            self._standpoint.fresh,
+            authorised,
+            in_force,
+            complete(dossier),
+            holder,
+            self._whole[1],
+        )
+        return judged(
+            self._standpoint,
+            self._category,
+            placed.entry,
+            issuer,
+            document.claims,
+            placed.where,
+            checks,
+            presented=presented,
+        )
+
+
+def _stranger(
+    presented: _Presented,
+    standpoint: Standpoint,
+    whole: tuple[Check, Check],
+    question: BundleQuestion,
+) -> CredentialResult:
+    """A document that no dossier has: not attested, as far as a fresh header can say."""
+    if presented.credential is None:
+        raise ValueError("a stranger was parsed")
+    if standpoint.fresh.outcome is Outcome.PASS:
+        attested = Check(numbers.ATTESTED, Outcome.FAIL, "no dossier that was read has this document")
+    else:
+        attested = Check(numbers.ATTESTED, Outcome.UNKNOWN, "it may be attested in a later block")
+    well_formed = Check(numbers.WELL_FORMED, Outcome.PASS, "a well-formed SD-JWT VC")
+    return _unplaced(presented.credential, standpoint, whole, question, well_formed, attested)
+
+
+def _unreadable(
+    presented: _Presented,
+    standpoint: Standpoint,
+    whole: tuple[Check, Check],
+    question: BundleQuestion,
+) -> CredentialResult:
+    well_formed = Check(numbers.WELL_FORMED, Outcome.FAIL, presented.problem)
+    attested = Check(numbers.ATTESTED, Outcome.UNKNOWN, "the document is not well formed")
+    return _unplaced(None, standpoint, whole, question, well_formed, attested)
+
+
+def _unplaced(
+    credential: Credential | None,
+    standpoint: Standpoint,
+    whole: tuple[Check, Check],
+    question: BundleQuestion,
+    well_formed: Check,
+    attested: Check,
+) -> CredentialResult:
+    """A document without an entry: nothing of it is shown as fact."""
+    unknown = (numbers.ISSUER_AUTHORISED, numbers.ISSUER_SIGNATURE, numbers.IN_FORCE)
+    checks = (
+        well_formed,
+        standpoint.certified,
+        standpoint.fresh,
+        attested,
+        *(Check(number, Outcome.UNKNOWN, "it stands in no dossier") for number in unknown),
+        *whole,
+    )
+    findings = Findings(checks, ((Standing.NOT_CURRENT,),), 1, adverse=False)
+    category = "" if credential is None else credential.category
+    known = standpoint.network.categories.get(category)
+    identifier = (
+        Digest(bytes(32))
+        if credential is None
+        else attestation_id(
+            question.network.id, credential.issuer, category, credential.subject, credential.digest
+        )
+    )
+    return CredentialResult(
+        category=category,
+        attestation=identifier,
+        issuer=Did("") if credential is None else credential.issuer,
+        issuer_name=None,
+        primary_source="" if known is None else known.primary_source,
+        status=None,
+        valid_from=None,
+        valid_until=None,
+        standing=Standing.NOT_CURRENT,
+        verdict=verdict(findings).value,
+        claims=None,
+        checks=tuple(sorted(checks, key=lambda check: check.id)),
+        presented=True,
+    )
