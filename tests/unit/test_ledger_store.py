@@ -100,7 +100,9 @@ def test_an_unknown_schema_is_refused(path: Path) -> None:
         LedgerPort(path, history().network)
 
 
-@pytest.mark.parametrize("content", [b"not a database, and long enough to be read as one" * 100, b"\x00" * 4096])
+@pytest.mark.parametrize(
+    "content", [b"not a database, and long enough to be read as one" * 100, b"\x00" * 4096]
+)
 def test_a_file_that_is_no_database_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(StorageError):
@@ -163,7 +165,9 @@ def test_a_damaged_genesis_state_is_noticed_before_the_first_block(path: Path) -
         LedgerPort(path, history().network)
 
 
-@pytest.mark.parametrize("change", ["delete from state where rowid = 2", "update state set key = zeroblob(32) where rowid = 2"])
+@pytest.mark.parametrize(
+    "change", ["delete from state where rowid = 2", "update state set key = zeroblob(32) where rowid = 2"]
+)
 def test_a_missing_or_moved_state_row_is_noticed_when_opening(path: Path, change: str) -> None:
     history().file(path)
     _change(path, change)
@@ -463,9 +467,7 @@ def test_members_come_a_page_at_a_time(port: LedgerPort) -> None:
     assert paged == every
     issuers = port.member_page("issuer", "", 1000)
     assert did(BOARD) in issuers
-    assert set(issuers) == {
-        each.did for each in history().network.genesis.members if "issuer" in each.roles
-    }
+    assert set(issuers) == {each.did for each in history().network.genesis.members if "issuer" in each.roles}
     assert len(port.member_page("radiologist", "", 1000)) == 1
     assert port.member_page("issue", "", 1000) == []
 
