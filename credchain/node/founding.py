@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from ..ledger.network import (
 from ..ledger.records import CategoryRule, Parameters
 from ..limits import LIMITS
 from ..storage.card_file import card_text, read_card
-from ..storage.files import read_text, write_new
+from ..storage.files import parse_toml, read_text, write_new
 from ..storage.home import Home, packaged_categories, slug
 from ..storage.keyfile import KeyPair, write_keys
 from .settings import Address, parse_api_url, settings_text
@@ -114,10 +113,7 @@ def make_home(
 def read_spec(path: Path) -> Spec:
     """The consortium's spec; InvalidInput names what is wrong with it."""
     text = read_text(path, "spec", at_most=LIMITS.network_file_bytes)
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
-        raise InvalidInput(f"{path}: {problem}", field="spec") from problem
+    document = parse_toml(text, str(path))
     for name in document:
         if name not in ("name", "member", "categories"):
             raise InvalidInput(f"the spec has an unknown part {name}", field=name)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import InvalidInput
 from ..limits import LIMITS
-from ..storage.files import read_text
+from ..storage.files import parse_toml, read_text
 from ..storage.home import Home
 
 _LOG_FORMATS = ("text", "json")
@@ -68,10 +67,7 @@ class NodeSettings:
     def load(home: Home) -> NodeSettings:
         """InvalidInput names the setting that is wrong."""
         text = read_text(home.node_settings, "node.toml", at_most=LIMITS.claims_file_bytes)
-        try:
-            document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as problem:
-            raise InvalidInput(f"{home.node_settings}: {problem}", field="node.toml") from problem
+        document = parse_toml(text, str(home.node_settings))
         tls, _ = parse_api_url(_text(document, "api"), "node.toml api")
         log_format = document.get("log_format", "text")
         if log_format not in _LOG_FORMATS:

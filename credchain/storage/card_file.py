@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from ..errors import InvalidInput
 from ..keys import EncryptionKey, PublicKey
 from ..ledger.cards import CARD_BYTES, MemberCard
 from ..limits import LIMITS
-from .files import read_text
+from .files import parse_toml, read_text
 
 _TEXTS = ("name", "peer", "api", "certificate")
 _BYTES = ("key", "encryption_key", "recovery", "subjects_root", "signature")
@@ -51,10 +50,7 @@ def read_card(path: Path) -> MemberCard:
 
 def parse_card(text: str, what: str) -> tuple[MemberCard, bytes]:
     """The card and its signature, which is not checked here."""
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
-        raise InvalidInput(f"{what}: {problem}", field="member card") from problem
+    document = parse_toml(text, what)
     for name in document:
         if name not in (*_TEXTS, *_BYTES, "did"):
             raise InvalidInput(f"{what} has an unknown part {name}", field=name)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ..errors import InvalidInput, NetworkError, StorageError
 
@@ -40,12 +42,13 @@ def write_new(path: Path, content: bytes, *, mode: int = READABLE) -> None:
 def replace_file(path: Path, content: bytes, *, mode: int = READABLE) -> None:
     """Put a file in the place of another, atomically: readers see the old or the new one whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    temporary.unlink(missing_ok=True)
-    write_new(temporary, content, mode=mode)
     try:
+        temporary.unlink(missing_ok=True)
+        write_new(temporary, content, mode=mode)
         temporary.replace(path)
     except OSError as problem:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise StorageError(f"cannot write {path}: {problem.strerror}") from problem
 
 
@@ -67,6 +70,16 @@ def read_text(path: Path, what: str, *, at_most: int) -> str:
         return read_file(path, what, at_most=at_most).decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise InvalidInput(f"{what} {path} is not UTF-8 text", field=what) from problem
+
+
+def parse_toml(text: str, what: str) -> dict[str, Any]:
+    """A TOML document; InvalidInput names the file and the line."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        raise InvalidInput(f"{what} is not TOML: {problem}", field=what) from problem
+    except RecursionError as problem:
+        raise InvalidInput(f"{what} is nested too deep", field=what) from problem
 
 
 @contextmanager

@@ -143,17 +143,17 @@ class Trust:
         )
         try:
             document = json.loads(self._path.read_text())
-        except (OSError, ValueError) as cause:
+        except (OSError, ValueError, RecursionError) as cause:
             raise problem from cause
         entries = list(document.values()) if isinstance(document, dict) else [None]
-        if not all(
-            isinstance(each, dict)
-            and isinstance(each.get("height"), int)
-            and isinstance(each.get("time"), int)
-            for each in entries
-        ):
+        if not all(isinstance(each, dict) and _whole(each, "height", "time") for each in entries):
             raise problem
         return dict(document)
+
+
+def _whole(entry: dict[str, Any], *names: str) -> bool:
+    """Whether these are counts as JSON writes them: no booleans, nothing negative or absurd."""
+    return all(type(entry.get(name)) is int and 0 <= entry[name] <= LIMITS.max_integer for name in names)
 
 
 def default_home() -> Path:

@@ -192,5 +192,9 @@ def _damaged(path: Path, field: str) -> InvalidInput:
 def _derive(passphrase: str, salt: bytes, passes: int, memory: int) -> bytes:
     from nacl.pwhash import argon2id
 
-    key: bytes = argon2id.kdf(32, passphrase.encode(), salt, opslimit=passes, memlimit=memory)
+    try:
+        secret = passphrase.encode()
+    except UnicodeEncodeError as problem:
+        raise InvalidInput("the passphrase is not UTF-8 text", field="passphrase") from problem
+    key: bytes = argon2id.kdf(32, secret, salt, opslimit=passes, memlimit=memory)
     return key

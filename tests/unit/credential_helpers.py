@@ -230,7 +230,7 @@ def samples() -> list[Sample]:
     transaction, header = sample_transaction(), sample_header()
     receipt = Receipt(CertifiedHeader(header, _certificate()), 1, (Digest(b"m" * 32),))
     parameters = Parameters((CategoryRule("cme_credit", Digest(b"d" * 32), False),))
-    proof = StateProof((b"\x80\x01" + b"q" * 32,), b"b" * 64)
+    proof = StateProof(b"q" * 64, b"b" * 64)
 
     def transaction_again(data: bytes) -> bytes:
         return replace(Transaction.decode(data)).encoded  # a copy keeps nothing of the input
