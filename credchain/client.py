@@ -30,6 +30,8 @@ from .ledger.blocks import CertifiedHeader, Header, Receipt
 from .ledger.network import Network
 from .ledger.records import Dossier, Member
 from .limits import LIMITS, SECOND
+from .mailbox import Request
+from .verification.by_bundle import BundleQuestion, verify_bundle
 from .verification.by_npi import Question, verify_npi
 from .verification.evidence import Answer, ProvedState, open_answer, parse_certified
 from .verification.judging import check_freshness
@@ -64,6 +66,16 @@ class Committed:
 
     receipt: Receipt | None
     head: CertifiedHeader
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A sealed document as a node gives it."""
+
+    attestation: Digest
+    category: str
+    subject: Digest
+    sealed: bytes
 
 
 class Client:
@@ -279,6 +291,61 @@ class Client:
 
         await self._first(one)
 
+    async def deposit_mail(self, request: Request) -> None:
+        """Sealed documents, to at least one node."""
+        await self._first(self._mail("deposit", request))
+
+    async def collect_mail(self, request: Request) -> list[Mail]:
+        """What waits for the signer at one node. What it is worth, the ledger decides."""
+        body = await self._first(self._mail("collect", request))
+        items = body.get("items")
+        return [_mail(each) for each in items] if type(items) is list else []
+
+    async def acknowledge_mail(self, request: Request) -> None:
+        """Have the collected documents deleted."""
+        await self._first(self._mail("acknowledge", request))
+
+    def _mail(self, action: str, request: Request) -> Get[dict[str, Any]]:
+        async def one(node: _Node) -> dict[str, Any]:
+            status, data = await self._request(
+                node, "POST", f"/v1/mailbox/{action}", request.encode(), "application/vnd.msgpack"
+            )
+            if status != 200:
+                raise _problem_of(status, data)
+            return _json(data)
+
+        return one
+
+    async def verify_bundle(self, question: BundleQuestion) -> Statement:
+        """A statement about a bundle on fresh evidence; NetworkError if no node gave any that holds."""
+        path = _dossier_path(question.subjects, documents=False) + f"&member={question.body.holder}"
+
+        async def one(node: _Node) -> Statement:
+            state = await self._state(node, path)
+            return verify_bundle(question, state)
+
+        return await self._first(one)
+
+    async def evidence(
+        self, wanted: Sequence[tuple[str, Digest]], members: Sequence[Did]
+    ) -> tuple[Answer, ProvedState]:
+        """Dossiers, their issuers and these members under one header: as given, and as proved."""
+        path = _dossier_path(wanted, documents=False) + "".join(f"&member={did}" for did in members)
+
+        async def one(node: _Node) -> tuple[Answer, ProvedState]:
+            answer = await self._answer(node, path)
+            return answer, self._open(answer)
+
+        return await self._first(one)
+
+    async def documents(self, wanted: Sequence[tuple[str, Digest]]) -> ProvedState:
+        """Dossiers with their published documents, as proved now."""
+
+        async def one(node: _Node) -> ProvedState:
+            return await self._state(node, _dossier_path(wanted, documents=True))
+
+        return await self._first(one)
+
     async def status(self) -> list[tuple[str, dict[str, Any] | CredchainError]]:
         """What each node says of itself, or why it could not be asked. Not proved."""
 
@@ -447,6 +514,18 @@ def _location(document: Any) -> Location:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise InvalidInput("a match is not well formed", field="matches") from problem
+
+
+def _mail(document: Any) -> Mail:
+    try:
+        return Mail(
+            attestation=_digest(document["attestation"]),
+            category=str(document["category"]),
+            subject=_digest(document["subject"]),
+            sealed=base64.b64decode(document["sealed"], validate=True),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise InvalidInput("a sealed document is not well formed", field="items") from problem
 
 
 def _digest(text: str) -> Digest:

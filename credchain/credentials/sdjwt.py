@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -337,3 +337,35 @@ def disclosure_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+def select(credential: Credential, names: Collection[str]) -> str:
+    """The credential's text with the disclosures of these claims only."""
+    kept = [each for each in credential.disclosures if _read_disclosure(each)[0] in names]
+    return "~".join((credential.jwt, *kept, ""))
+
+
+def present(
+    credential: Credential, signer: SigningKey, *, audience: str, nonce: str, issued_at: Millis
+) -> str:
+    """A presentation with key binding (RFC 9901, section 4.3), signed by the holder's key.
+
+    InvalidInput if the credential is bound to no key, or to another.
+    """
+    if credential.holder is None:
+        raise InvalidInput(
+            "the credential is bound to no key: it was attested before its holder had one",
+            field="cnf",
+            hint="hand over the credential itself, or ask the issuer to attest it to your address",
+        )
+    if credential.holder != signer.public:
+        raise InvalidInput("the credential is bound to another key than this wallet's", field="cnf")
+    payload = {
+        "iat": issued_at // SECOND,
+        "aud": audience,
+        "nonce": nonce,
+        "sd_hash": base64url(hashlib.sha256(credential.text.encode()).digest()),
+    }
+    signing_input = f"{_segment({'alg': ALGORITHM, 'typ': 'kb+jwt'})}.{_segment(payload)}"
+    signature = base64url(signer.sign(signing_input.encode()))
+    return f"{credential.text}{signing_input}.{signature}"

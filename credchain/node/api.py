@@ -19,6 +19,7 @@ from ..errors import CredchainError, InvalidInput, NetworkError, ProofError, Rej
 from ..ledger.codes import ROLES
 from ..ledger.transactions import MAX_BYTES
 from ..limits import LIMITS, SECOND
+from ..mailbox import ACKNOWLEDGE, COLLECT, DEPOSIT, decode_request
 from ..verification.evidence import certified_json
 from .ledger_port import Deposit, LedgerPort
 from .metrics import Metrics
@@ -59,6 +60,9 @@ class Api:
                 web.get("/v1/attestations/{prefix}", self.locate),
                 web.get("/v1/documents/{credential}", self.document),
                 web.post("/v1/documents", self.deposit),
+                web.post("/v1/mailbox/deposit", self.deposit_mail),
+                web.post("/v1/mailbox/collect", self.collect_mail),
+                web.post("/v1/mailbox/acknowledge", self.acknowledge_mail),
                 web.post("/v1/transactions", self.submit),
                 web.get("/v1/transactions/{id}", self.receipt),
             ]
@@ -123,7 +127,10 @@ class Api:
         if not 1 <= len(wanted) <= LIMITS.dossiers_per_request:
             raise InvalidInput(f"ask for 1 to {LIMITS.dossiers_per_request} dossiers", field="dossier")
         documents = request.query.get("documents", "1") != "0"
-        answer = await self.call(lambda: self.ledger.dossiers(wanted, documents=documents).json())
+        dids = [keys.check_did(text, "member") for text in request.query.getall("member", [])]
+        if len(dids) > LIMITS.dossiers_per_request:
+            raise InvalidInput(f"ask for at most {LIMITS.dossiers_per_request} members", field="member")
+        answer = await self.call(lambda: self.ledger.dossiers(wanted, documents=documents, dids=dids).json())
         return web.json_response(answer)
 
     async def members(self, request: web.Request) -> web.Response:
@@ -214,6 +221,30 @@ class Api:
         deposits = [_deposit(each) for each in documents]
         stored = await self.call(lambda: self.ledger.deposit(deposits))
         return web.json_response({"stored": stored})
+
+    async def deposit_mail(self, request: web.Request) -> web.Response:
+        signed = decode_request(DEPOSIT, await request.read())
+        stored = await self.call(lambda: self.ledger.deposit_mail(signed, now()))
+        return web.json_response({"stored": stored})
+
+    async def collect_mail(self, request: web.Request) -> web.Response:
+        signed = decode_request(COLLECT, await request.read())
+        items = await self.call(lambda: self.ledger.collect_mail(signed, now()))
+        shown = [
+            {
+                "category": each.category,
+                "subject": each.subject.hex(),
+                "attestation": each.attestation.hex(),
+                "sealed": _base64(each.sealed),
+            }
+            for each in items
+        ]
+        return web.json_response({"items": shown})
+
+    async def acknowledge_mail(self, request: web.Request) -> web.Response:
+        signed = decode_request(ACKNOWLEDGE, await request.read())
+        await self.call(lambda: self.ledger.acknowledge_mail(signed, now()))
+        return web.json_response({"deleted": True})
 
 
 def _error(status: int, problem: CredchainError, **more: Any) -> web.Response:

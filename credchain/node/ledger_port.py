@@ -23,6 +23,8 @@ from ..ledger.records import Dossier, Entry, Member
 from ..ledger.rules import check_times
 from ..ledger.state import State, StateKey, dossier_key, member_key
 from ..ledger.transactions import Transaction
+from ..limits import LIMITS
+from ..mailbox import WINDOW, Item, Request
 from ..storage.ledger_store import LedgerStore, Location, check_document
 from ..verification.evidence import Answer, ProvedValue
 
@@ -122,10 +124,13 @@ class LedgerPort:
             raise NetworkError("the node has no block yet", hint="try again in a moment")
         return self._certified
 
-    def dossiers(self, wanted: Sequence[tuple[str, Digest]], *, documents: bool) -> Answer:
-        """The dossiers with proofs, the issuers that they name, and their published documents."""
+    def dossiers(
+        self, wanted: Sequence[tuple[str, Digest]], *, documents: bool, dids: Sequence[Did] = ()
+    ) -> Answer:
+        """The dossiers with proofs, the issuers that they name and the members asked for beside them,
+        and the published documents."""
         records = [self._prove(dossier_key(category, subject)) for category, subject in wanted]
-        issuers: dict[Did, None] = {}
+        issuers: dict[Did, None] = dict.fromkeys(dids)
         texts: list[str] = []
         for record in records:
             dossier = None if record.value is None else Dossier.decode(record.value)
@@ -187,6 +192,65 @@ class LedgerPort:
             found.append((entry.id, entry.credential, each.text))
         self._store.store_documents(found)
         return len(found)
+
+    # --- mailbox --------------------------------------------------------------------------
+
+    def deposit_mail(self, request: Request, now: Millis) -> int:
+        """Sealed documents of the sender's own committed attestations; all or none.
+
+        Errors: InvalidInput, Rejected, ProofError for the signature, NetworkError over the quota.
+        """
+        self._check_request(request, now)
+        state = State(self._store)
+        for index, item in enumerate(request.items):
+            self._check_item(state, request.member, item, f"items[{index}]")
+        count, size = self._store.mailbox_use(request.member)
+        size += sum(len(item.sealed) for item in request.items)
+        if (
+            count + len(request.items) > LIMITS.mailbox_items_per_sender
+            or size > LIMITS.mailbox_bytes_per_sender
+        ):
+            raise NetworkError(
+                "the sender's documents that wait for collection are too many",
+                field="items",
+                hint="ask the recipients to collect theirs",
+            )
+        self._store.store_mail(request.member, request.items, now, LIMITS.mailbox_lifetime)
+        return len(request.items)
+
+    def collect_mail(self, request: Request, now: Millis) -> list[Item]:
+        """What waits for the signer, as many as one answer holds."""
+        self._check_request(request, now)
+        return self._store.mail_for(request.member, now, LIMITS.mailbox_items_per_collection)
+
+    def acknowledge_mail(self, request: Request, now: Millis) -> None:
+        """The signer has these: they are deleted."""
+        self._check_request(request, now)
+        self._store.drop_mail(request.member, request.attestations)
+
+    def _check_request(self, request: Request, now: Millis) -> None:
+        if request.network != self.network.id:
+            raise InvalidInput("the request is for another network", field="network")
+        if abs(request.time - now) > WINDOW:
+            raise InvalidInput(
+                "the request's time is not now", field="time", hint="check this machine's clock"
+            )
+        member = self._member(request.member)
+        if member is None or not member.signs_with(request.key, Height(self._tip.height + 1)):
+            raise Rejected("key", "the key is not one of a member's current keys", field="key")
+        if not request.signature_holds():
+            raise ProofError("the request's signature does not hold", field="signature")
+
+    def _check_item(self, state: State, sender: Did, item: Item, field: str) -> None:
+        if self.network.category(item.category).published:
+            raise InvalidInput(f"{field} is of a published category", field=field)
+        entry = state.dossier(item.category, item.subject).entry(item.attestation)
+        if entry is None or entry.issuer != sender:
+            raise InvalidInput(f"{field} names no attestation of the sender", field=field)
+        if entry.erased is not None:
+            raise Rejected("erased", f"{field} was erased", field=field)
+        if state.member(item.recipient) is None:
+            raise InvalidInput(f"{field} is for somebody who is no member", field=field)
 
     def _check_deposit(self, state: State, deposit: Deposit, field: str) -> Entry:
         """The entry that the document is of."""

@@ -71,6 +71,7 @@ def description() -> dict[str, Any]:
                 _ANSWER,
                 (
                     ("dossier", "query", "CATEGORY:SUBJECT (64 hexadecimal digits), repeatable", True),
+                    ("member", "query", "A DID whose record to prove beside them, repeatable", False),
                     ("documents", "query", "0 to leave the documents out", False),
                 ),
             ),
@@ -99,6 +100,19 @@ def description() -> dict[str, Any]:
                 "Deposit published documents of committed attestations",
                 "application/json",
                 "JSON with stored: how many",
+            ),
+            "/v1/mailbox/deposit": _post(
+                "Leave sealed documents for their holders, signed by their issuer",
+                "application/vnd.msgpack",
+                "JSON with stored: how many",
+            ),
+            "/v1/mailbox/collect": _post(
+                "Sealed documents that wait for the signer",
+                "application/vnd.msgpack",
+                "JSON with items (category, subject, attestation, sealed)",
+            ),
+            "/v1/mailbox/acknowledge": _post(
+                "The signer has these: delete them", "application/vnd.msgpack", "JSON with deleted"
             ),
             "/v1/transactions": _post(
                 "Submit a transaction and wait for its block",

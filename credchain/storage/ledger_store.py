@@ -8,6 +8,7 @@ connection; schema and views go through sqlite-utils. Use from one thread.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ from ..ledger.records import Dossier, Entry, Member
 from ..ledger.state import State, key_of_record
 from ..ledger.statemap import StateMap, value_digest
 from ..ledger.transactions import Transaction
+from ..mailbox import Item
 from ..merkle import leaf, path
 from .sqlite import storage_errors, transaction
 
@@ -102,6 +104,18 @@ _TABLES: Final[dict[str, tuple[dict[str, Any], str | tuple[str, ...]]]] = {
         "did",
     ),
     "documents": ({"attestation": bytes, "credential": bytes, "text": str}, "attestation"),
+    "mailbox": (
+        {
+            "attestation": bytes,
+            "recipient": str,
+            "sender": str,
+            "category": str,
+            "subject": bytes,
+            "sealed": bytes,
+            "expires": int,
+        },
+        "attestation",
+    ),
     "about": ({"name": str, "value": str}, "name"),
 }
 
@@ -260,6 +274,7 @@ class LedgerStore:
             )
             if entry.erased == height:
                 self._conn.execute("delete from documents where attestation = ?", (entry.id,))
+                self._conn.execute("delete from mailbox where attestation = ?", (entry.id,))
 
     def _write_member(self, member: Member, height: Height) -> None:
         def names(terms: tuple[Any, ...]) -> str:
@@ -293,6 +308,52 @@ class LedgerStore:
     def document_by_digest(self, credential: Digest) -> str | None:
         row = self._one("select text from documents where credential = ?", (credential,))
         return None if row is None else str(row[0])
+
+    # --- mailbox --------------------------------------------------------------------------
+
+    def mailbox_use(self, sender: Did) -> tuple[int, int]:
+        """(items, bytes) of a sender that wait for collection."""
+        row = self._one(
+            "select count(*), coalesce(sum(length(sealed)), 0) from mailbox where sender = ?", (sender,)
+        )
+        return int(row[0]), int(row[1])
+
+    def store_mail(self, sender: Did, items: Sequence[Item], now: Millis, lifetime: int) -> None:
+        """Sealed documents, one an attestation (a later one replaces it); expired ones are dropped."""
+        with storage_errors("cannot store sealed documents"), transaction(self._conn):
+            self._conn.execute("delete from mailbox where expires < ?", (now,))
+            self._conn.executemany(
+                "insert or replace into mailbox values (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        each.attestation,
+                        each.recipient,
+                        sender,
+                        each.category,
+                        each.subject,
+                        each.sealed,
+                        now + lifetime,
+                    )
+                    for each in items
+                ],
+            )
+
+    def mail_for(self, recipient: Did, now: Millis, at_most: int) -> list[Item]:
+        """What waits for a recipient, oldest first."""
+        rows = self._all(
+            "select category, subject, attestation, sealed from mailbox "
+            "where recipient = ? and expires >= ? order by rowid limit ?",
+            (recipient, now, at_most),
+        )
+        return [Item(recipient, row[0], Digest(row[1]), Digest(row[2]), row[3]) for row in rows]
+
+    def drop_mail(self, recipient: Did, attestations: Sequence[Digest]) -> None:
+        """Delete what a recipient has collected."""
+        with storage_errors("cannot delete sealed documents"), transaction(self._conn):
+            self._conn.executemany(
+                "delete from mailbox where attestation = ? and recipient = ?",
+                [(each, recipient) for each in attestations],
+            )
 
     # --- reading --------------------------------------------------------------------------
 
@@ -405,6 +466,7 @@ class LedgerStore:
             "attestations": self._one("select count(*) from attestations")[0],
             "members": self._one("select count(*) from members")[0],
             "documents": self._one("select count(*) from documents")[0],
+            "mailbox": self._one("select count(*) from mailbox")[0],
         }
 
 
@@ -417,6 +479,8 @@ def create_schema(conn: sqlite3.Connection) -> None:
     database.table("transactions").create_index(["expiry"])
     database.table("attestations").create_index(["issuer", "category"])
     database.table("documents").create_index(["credential"])
+    database.table("mailbox").create_index(["recipient"])
+    database.table("mailbox").create_index(["sender"])
     for name, query in _VIEWS.items():
         database.create_view(name, query)
 

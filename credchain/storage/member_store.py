@@ -19,6 +19,7 @@ from ..certificates import Height, Millis
 from ..credentials.categories import Claims
 from ..encoding import Digest
 from ..errors import StorageError
+from ..keys import Did, EncryptionKey
 from .sqlite import storage_errors, transaction
 
 PENDING: Final = "pending"
@@ -63,6 +64,8 @@ _TABLES: Final[dict[str, tuple[dict[str, Any], str]]] = {
             "height": int,
             "time": int,
             "delivered": int,
+            "recipient": str,
+            "encryption_key": bytes,
         },
         "row",
     ),
@@ -101,7 +104,10 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """One credential that this home issued or is about to."""
+    """One credential that this home issued or is about to.
+
+    ``recipient`` and ``encryption_key`` are its holder's where the document is sealed.
+    """
 
     row: Digest
     envelope: int | None
@@ -119,6 +125,8 @@ class Issued:
     height: Height | None = None
     time: Millis | None = None
     delivered: bool = False
+    recipient: Did | None = None
+    encryption_key: EncryptionKey | None = None
 
 
 class MemberStore:
@@ -171,7 +179,8 @@ class MemberStore:
             conn.executemany(
                 "insert or replace into issued (row, network, envelope, state, attestation, category, "
                 "npi, subject, credential, document, claims, matching, valid_from, valid_until, created, "
-                "delivered) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+                "delivered, recipient, encryption_key) "
+                "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)",
                 [
                     (
                         each.row,
@@ -189,6 +198,8 @@ class MemberStore:
                         each.valid_from,
                         each.valid_until,
                         created,
+                        each.recipient,
+                        each.encryption_key,
                     )
                     for each in rows
                 ],
@@ -294,7 +305,7 @@ class MemberStore:
         )
 
     def _issued(self, where: str, values: tuple[Any, ...]) -> list[Issued]:
-        query = f"select row, envelope, state, attestation, category, npi, subject, credential, document, claims, matching, valid_from, valid_until, height, time, delivered from issued where {where}"  # noqa: S608, E501
+        query = f"select row, envelope, state, attestation, category, npi, subject, credential, document, claims, matching, valid_from, valid_until, height, time, delivered, recipient, encryption_key from issued where {where}"  # noqa: S608, E501
         return [
             Issued(
                 row=Digest(each[0]),
@@ -313,6 +324,8 @@ class MemberStore:
                 height=None if each[13] is None else Height(each[13]),
                 time=None if each[14] is None else Millis(each[14]),
                 delivered=bool(each[15]),
+                recipient=None if each[16] is None else Did(each[16]),
+                encryption_key=None if each[17] is None else EncryptionKey(each[17]),
             )
             for each in self._rows(query, values)
         ]

@@ -1,0 +1,1 @@
+"""The radiologist's side: collecting credentials, watching them, sharing them."""

@@ -1,0 +1,169 @@
+"""Sharing: chosen credentials, in them chosen claims, for one hospital, a purpose and a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..certificates import Millis
+from ..client import Client
+from ..credentials.npi import parse_npi
+from ..credentials.sdjwt import Credential, parse, select
+from ..credentials.subjects import HolderSubjects
+from ..encoding import Digest
+from ..errors import InvalidInput
+from ..keys import Did
+from ..ledger.codes import HOSPITAL, IDENTITY
+from ..ledger.records import Dossier, Member
+from ..limits import LIMITS
+from ..storage.keyfile import KeyPair
+from ..storage.wallet_store import Held, Shared, WalletStore
+from ..verification.bundle import PURPOSES, Bundle, BundleBody, ScopeEntry
+from ..verification.checks import Standing
+from ..verification.standing import standing
+from .syncing import Wallet
+
+IDENTITY_CLAIMS = ("family_name", "given_name", "holder", "subjects_root")
+"""What a bundle discloses of the identity: who it is, and what binds the rest to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A sealed bundle, and what it is."""
+
+    data: bytes
+    bundle: Bundle
+    audience: Member
+
+
+def parse_scope(texts: Sequence[str], known: dict[str, tuple[str, ...]]) -> tuple[ScopeEntry, ...]:
+    """``CATEGORY`` or ``CATEGORY:claim,claim``; ``known`` has each category's claims."""
+    found: dict[str, ScopeEntry] = {}
+    for text in texts:
+        category, _, listed = text.partition(":")
+        if category not in known:
+            raise InvalidInput(
+                f"this network has no category {category}",
+                field="category",
+                hint=f"its categories are {', '.join(sorted(known))}",
+            )
+        claims = tuple(sorted({each.strip() for each in listed.split(",") if each.strip()}))
+        for claim in claims:
+            if claim not in known[category]:
+                raise InvalidInput(
+                    f"{category} has no claim {claim}",
+                    field="category",
+                    hint=f"its claims are {', '.join(known[category])}",
+                )
+        if category in found:
+            raise InvalidInput(f"{category} is named twice", field="category")
+        if category == IDENTITY:
+            raise InvalidInput("the identity is in every bundle", field="category", hint="leave it out")
+        found[category] = ScopeEntry(category, claims)
+    if not found:
+        raise InvalidInput("a bundle shares at least one category", field="category")
+    return tuple(found[name] for name in sorted(found))
+
+
+class Sharing:
+    """Makes bundles for one wallet."""
+
+    def __init__(self, store: WalletStore, client: Client, keys: KeyPair, wallet: Wallet) -> None:
+        self._store = store
+        self._client = client
+        self._keys = keys
+        self._subjects: HolderSubjects = wallet.subjects
+
+    async def make(
+        self, audience: Did, scope: tuple[ScopeEntry, ...], purpose: str, lifetime: Millis, now: Millis
+    ) -> Made:
+        """A bundle with fresh evidence; InvalidInput where the wallet lacks what is to be shared."""
+        if purpose not in PURPOSES:
+            raise InvalidInput(
+                f"{purpose!r} is not a listed purpose", field="purpose", hint=f"use {', '.join(PURPOSES)}"
+            )
+        if lifetime > LIMITS.bundle_lifetime:
+            raise InvalidInput("a bundle is for at most 366 days", field="expires")
+        npi = self._store.npi()
+        if npi is None:
+            raise InvalidInput(
+                "the wallet does not know your NPI", field="npi", hint="credchain wallet sync --npi NPI"
+            )
+        names = [each.category for each in scope]
+        subjects = self._subjects_of([IDENTITY, *names], npi)
+        evidence, state = await self._client.evidence(sorted(subjects.items()), [self._keys.did, audience])
+        recipient = state.member(audience)
+        if recipient is None or not recipient.has_role(HOSPITAL, state.certified.header.height):
+            raise InvalidInput("the bundle's recipient is not a hospital of this network", field="to")
+        held = {each.credential: each for each in self._store.held()}
+        dossiers = {name: state.dossier(name, subject) for name, subject in subjects.items()}
+        identity = self._chosen(IDENTITY, dossiers[IDENTITY], held, IDENTITY_CLAIMS, now)
+        if not identity:
+            raise InvalidInput(
+                "the wallet has no identity credential in force", field="wallet", hint="credchain wallet sync"
+            )
+        credentials: list[str] = []
+        for each in scope:
+            chosen = self._chosen(each.category, dossiers[each.category], held, each.claims, now)
+            if not chosen:
+                raise InvalidInput(
+                    f"the wallet has no {each.category} in force",
+                    field="category",
+                    hint="credchain wallet list shows what there is",
+                )
+            credentials.extend(chosen)
+        body = BundleBody(
+            network=self._client.network.id,
+            holder=self._keys.did,
+            key=self._keys.signing.public,
+            npi=parse_npi(npi),
+            audience=audience,
+            purpose=purpose,
+            scope=scope,
+            issued=now,
+            expires=Millis(now + lifetime),
+            identity=identity[0],
+            credentials=tuple(credentials),
+            openings=tuple(
+                self._subjects.open(name) for name in sorted(names) if name in self._subjects.categories
+            ),
+        )
+        bundle = Bundle.sign(body, self._keys.signing, evidence)
+        data = bundle.seal(recipient.encryption_key)
+        share = Shared(body.digest, audience, purpose, ", ".join(names), body.issued, body.expires)
+        self._store.keep_share(share)
+        return Made(data, bundle, recipient)
+
+    def _subjects_of(self, names: Sequence[str], npi: str) -> dict[str, Digest]:
+        from ..credentials.subjects import npi_subject
+
+        number = parse_npi(npi)
+        network = self._client.network
+        return {
+            name: npi_subject(name, number)
+            if network.category(name).by_npi
+            else self._subjects.open(name).subject
+            for name in names
+        }
+
+    def _chosen(
+        self,
+        name: str,
+        dossier: Dossier | None,
+        held: dict[Digest, Held],
+        claims: Sequence[str],
+        now: Millis,
+    ) -> list[str]:
+        """The documents of the entries in force, each with the chosen claims only."""
+        if dossier is None:
+            return []
+        in_force = [
+            entry for entry in dossier.entries if standing(dossier, entry, now)[0] is Standing.IN_FORCE
+        ]
+        documents = [parse(held[each.credential].text) for each in in_force if each.credential in held]
+        return [self._disclosing(each, claims) for each in documents]
+
+    def _disclosing(self, credential: Credential, claims: Sequence[str]) -> str:
+        if not claims:
+            return credential.text
+        return select(credential, [name for name in claims if name in credential.claims])

@@ -1,0 +1,193 @@
+"""Syncing: every credential that the ledger says is the holder's, collected, checked and kept.
+
+What counts is the ledger: a document is kept only if a dossier of the holder's own subjects, proved now,
+has its digest, and its issuer's signature holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..certificates import Millis
+from ..client import Client
+from ..credentials.npi import Npi
+from ..credentials.sdjwt import Credential, parse, verify_signature
+from ..credentials.subjects import HolderSubjects, npi_subject
+from ..encoding import Digest
+from ..errors import InvalidInput
+from ..ledger.records import Dossier, Entry
+from ..mailbox import ACKNOWLEDGE, COLLECT, Request, sign_request
+from ..storage.keyfile import KeyPair
+from ..storage.wallet_store import Held, WalletStore
+from ..verification.standing import status_in_words
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An attestation about the holder: its status now, and what it was at the last look."""
+
+    category: str
+    subject: Digest
+    entry: Entry
+    status: str
+    before: str | None
+    held: bool
+
+    @property
+    def change(self) -> str:
+        """``new``, ``was STATUS``, or nothing."""
+        if self.before is None:
+            return "new"
+        return "" if self.before == self.status else f"was {self.before}"
+
+
+@dataclass(slots=True)
+class Synced:
+    """What a sync brought: how many documents, and those that were refused with why."""
+
+    collected: int = 0
+    refused: list[str] = field(default_factory=list)
+
+
+class Wallet:
+    """A radiologist's wallet: its store, its keys, and a client."""
+
+    def __init__(self, store: WalletStore, client: Client, keys: KeyPair, now: Callable[[], Millis]) -> None:
+        if keys.link_secret is None:
+            raise InvalidInput(
+                "this home is not a radiologist's",
+                field="home",
+                hint="credchain init --radiologist makes one",
+            )
+        self._store = store
+        self._client = client
+        self._keys = keys
+        self._now = now
+        network = client.network
+        private = [name for name, each in network.categories.items() if not each.by_npi]
+        self.subjects = HolderSubjects.of(keys.link_secret, private)
+
+    def own_subjects(self) -> list[tuple[str, Digest]]:
+        """(category, subject) of every dossier that is about the holder, as far as it knows its NPI."""
+        categories = self._client.network.categories
+        npi = self._store.npi()
+        found = [(name, self.subjects.open(name).subject) for name in self.subjects.categories]
+        if npi is not None:
+            public = [name for name in sorted(categories) if categories[name].by_npi]
+            found += [(name, npi_subject(name, Npi(npi))) for name in public]
+        return found
+
+    async def sync(self) -> Synced:
+        """Collect from the mailbox and fetch what is published; keep what holds."""
+        synced = Synced()
+        state = await self._client.documents(self.own_subjects())
+        dossiers = [state.dossier(*each) for each in self.own_subjects()]
+        found = {each.subject: each for each in dossiers if each is not None}
+        known = {each.attestation for each in self._store.held()}
+        for dossier in found.values():
+            for entry in dossier.entries:
+                text = state.document(entry.credential)
+                if text is not None and entry.id not in known:
+                    self._keep(text, dossier, entry, synced)
+        await self._collect(found, known, synced)
+        return synced
+
+    async def _collect(self, dossiers: dict[Digest, Dossier], known: set[Digest], synced: Synced) -> None:
+        """Page by page; what was kept, or never can be, is acknowledged and so deleted at the node."""
+        while True:
+            mails = await self._client.collect_mail(self._request(COLLECT))
+            done: list[Digest] = []
+            for mail in mails:
+                dossier = dossiers.get(mail.subject)
+                entry = dossier.entry(mail.attestation) if dossier else None
+                if dossier is None or entry is None:
+                    synced.refused.append(
+                        f"a document for an unknown attestation {mail.attestation.hex()[:12]}"
+                    )
+                    done.append(mail.attestation)
+                    continue
+                if entry.id not in known:
+                    try:
+                        text = self._keys.encryption.open(mail.sealed).decode("ascii")
+                        self._keep(text, dossier, entry, synced)
+                    except (InvalidInput, UnicodeDecodeError) as problem:
+                        synced.refused.append(f"{mail.category}: {problem}")
+                done.append(mail.attestation)
+            if not done:
+                return
+            await self._client.acknowledge_mail(self._request(ACKNOWLEDGE, tuple(done)))
+
+    def _request(self, purpose: str, attestations: tuple[Digest, ...] = ()) -> Request:
+        return sign_request(
+            purpose,
+            self._client.network.id,
+            self._keys.did,
+            self._keys.signing,
+            self._now(),
+            attestations=attestations,
+        )
+
+    def _keep(self, text: str, dossier: Dossier, entry: Entry, synced: Synced) -> None:
+        try:
+            check_credential(text, dossier, entry)
+        except InvalidInput as problem:
+            synced.refused.append(f"{dossier.category}: {problem.message}")
+            return
+        held = Held(entry.id, dossier.category, dossier.subject, entry.credential, text)
+        self._store.add(held, self._now())
+        synced.collected += 1
+
+    async def add(self, text: str) -> Held:
+        """Keep a credential that was handed over otherwise, if the ledger has it for this holder."""
+        credential = parse(text)
+        own = dict(self.own_subjects())
+        subject = own.get(credential.category)
+        if subject is None or subject != credential.subject:
+            raise InvalidInput(
+                "the credential is not about the holder of this wallet",
+                field="credential",
+                hint="for categories by NPI, credchain wallet sync --npi NPI says whose wallet this is",
+            )
+        key = (credential.category, subject)
+        dossier = (await self._client.dossiers([key]))[key]
+        entry = next((each for each in dossier.entries if each.credential == credential.digest), None)
+        if entry is None:
+            raise InvalidInput(
+                "the credential is not attested on the ledger", field="credential", hint="ask its issuer"
+            )
+        check_credential(text, dossier, entry)
+        held = Held(entry.id, credential.category, subject, credential.digest, text)
+        self._store.add(held, self._now())
+        return held
+
+    async def statuses(self) -> list[Listed]:
+        """Every attestation about the holder, with its status as proved now. Remembers what it shows."""
+        keys = self.own_subjects()
+        dossiers = await self._client.dossiers(keys)
+        before = self._store.seen()
+        held = {each.attestation for each in self._store.held()}
+        listed = [
+            Listed(
+                key[0],
+                key[1],
+                entry,
+                status_in_words(entry, self._now()),
+                before.get(entry.id),
+                entry.id in held,
+            )
+            for key in keys
+            for entry in dossiers[key].entries
+        ]
+        self._store.remember({each.entry.id: each.status for each in listed}, self._client.seen_height)
+        return listed
+
+
+def check_credential(text: str, dossier: Dossier, entry: Entry) -> Credential:
+    """The credential, if it is this entry's and its issuer signed it; InvalidInput otherwise."""
+    credential = parse(text)
+    if credential.digest != entry.credential or credential.subject != dossier.subject:
+        raise InvalidInput("the document is not the attested one", field="credential")
+    if not verify_signature(credential, entry.key):
+        raise InvalidInput("the issuer's signature on the document does not hold", field="credential")
+    return credential
