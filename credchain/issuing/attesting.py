@@ -145,6 +145,7 @@ class Attesting:
             valid_until=row.valid_until,
             claims=row.claims,
             salts=[secrets.token_bytes(SALT_BYTES) for _ in row.claims],
+            holder=row.recipient.key if row.recipient else None,
         )
         return Issued(
             row=row.key,
@@ -166,6 +167,8 @@ class Attesting:
             matching=self._category.matching_key(row.claims),
             valid_from=row.valid_from,
             valid_until=row.valid_until,
+            recipient=row.recipient.did if row.recipient else None,
+            encryption_key=row.recipient.encryption_key if row.recipient else None,
         )
 
     def _operation(self, issued: Issued, renews: Digest | None) -> Attest:
@@ -215,7 +218,7 @@ class Attesting:
             return same[0].id
         if len(same) > 1 or unknown:
             raise InvalidInput(
-                f"NPI {row.npi} has {len(same) or len(unknown)} earlier attestations that this could renew",
+                f"there are {len(same) or len(unknown)} earlier attestations that this could renew",
                 field="renews",
                 hint="name one with credchain attest … --renews ID",
             )

@@ -13,17 +13,20 @@ from dataclasses import dataclass
 from ..certificates import Millis
 from ..client import Client
 from ..encoding import Digest
-from ..errors import NetworkError, Rejected
+from ..errors import InvalidInput, NetworkError, Rejected
+from ..keys import seal
 from ..ledger.blocks import Receipt
 from ..ledger.operations import Operation
 from ..ledger.transactions import Transaction
 from ..limits import LIMITS, MINUTE
+from ..mailbox import DEPOSIT, Item, sign_request
 from ..storage.keyfile import KeyPair
 from ..storage.member_store import Envelope, Issued, MemberStore
 
 LIFETIME = 10 * MINUTE
 """How long a transaction may wait for its block, in milliseconds of block time."""
 
+_MAIL = 100
 _DEPOSIT_BYTES = LIMITS.message_bytes // 4
 
 
@@ -118,7 +121,7 @@ class Outbox:
     async def deliver(self) -> int:
         """Hand over the documents of what is committed; how many. NetworkError leaves the rest.
 
-        Published documents go to the nodes by digest. Sealed ones have no recipient among the nodes.
+        Published documents go to the nodes by digest, sealed ones to the holder's mailbox there.
         """
         count = 0
         while batch := self._next_batch():
@@ -127,8 +130,11 @@ class Outbox:
                 for each in batch
                 if self._client.network.category(each.category).published
             ]
+            sealed = [_mail(each) for each in batch if each.recipient and each.encryption_key]
             if published:
                 await self._hand_over(published)
+            if sealed:
+                await self._mail(sealed)
             self._store.mark_delivered([each.row for each in batch])
             count += len(batch)
         return count
@@ -146,6 +152,26 @@ class Outbox:
                 field=problem.field,
                 hint="run the command again: it goes on, and attests nothing twice",
             ) from problem
+
+    async def _mail(self, items: list[Item]) -> None:
+        """Sealed documents, in requests that a node takes."""
+        for start in range(0, len(items), _MAIL):
+            request = sign_request(
+                DEPOSIT,
+                self._client.network.id,
+                self._keys.did,
+                self._keys.signing,
+                self._now(),
+                items=tuple(items[start : start + _MAIL]),
+            )
+            try:
+                await self._client.deposit_mail(request)
+            except NetworkError as problem:
+                raise NetworkError(
+                    f"attested, but the sealed document was not handed over: {problem.message}",
+                    field=problem.field,
+                    hint="run the command again: it goes on, and attests nothing twice",
+                ) from problem
 
     async def _deliver_singly(self, published: Sequence[tuple[str, Digest, str]]) -> None:
         """One of them was erased before it was handed over: it stays with the issuer."""
@@ -165,3 +191,11 @@ class Outbox:
                 break
             batch.append(each)
         return batch
+
+
+def _mail(issued: Issued) -> Item:
+    """The document sealed to its holder."""
+    if issued.recipient is None or issued.encryption_key is None:
+        raise InvalidInput("a sealed document has a recipient", field="recipient")
+    sealed = seal(issued.document.encode(), issued.encryption_key)
+    return Item(issued.recipient, issued.category, issued.subject, issued.attestation, sealed)

@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 from ..certificates import Millis
+from ..credentials.addresses import Address
 from ..credentials.categories import (
     Category,
     Claims,
@@ -22,21 +23,37 @@ from ..credentials.npi import Npi, parse_npi
 from ..credentials.subjects import npi_subject
 from ..encoding import Digest, digest, encode
 from ..errors import InvalidInput
+from ..keys import Did, EncryptionKey, PublicKey
 from ..ledger.codes import REASONS, STATUSES
 from .tables import Problem, Table, TableRow
 
 
 @dataclass(frozen=True, slots=True)
+class Recipient:
+    """A credential's holder: whose key it is bound to, and to whom the document is sealed."""
+
+    did: Did
+    key: PublicKey
+    encryption_key: EncryptionKey
+
+
+@dataclass(frozen=True, slots=True)
 class AttestRow:
-    """One credential to attest. ``key`` is of what the user gave, the same in every run."""
+    """One credential to attest. ``key`` is of what the user gave, the same in every run.
+
+    It is made out to an NPI or to an address; ``recipient`` is the address' holder once the ledger
+    has confirmed it (`holders.confirm`).
+    """
 
     line: int
     key: Digest
-    npi: Npi
+    npi: Npi | None
+    address: Address | None
     subject: Digest
     claims: Claims
     valid_from: Millis
     valid_until: Millis | None
+    recipient: Recipient | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,28 +87,33 @@ class Issuer:
 def attest_columns(category: Category) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(required, optional) columns of a category's table."""
     optional = [name for name in category.schemas if name not in category.required]
-    return ("npi", *category.required), ("valid_from", "valid_until", *optional)
+    return (whom(category), *category.required), ("valid_from", "valid_until", *optional)
+
+
+def whom(category: Category) -> str:
+    """The column that says whom a credential is about."""
+    return "npi" if category.by_npi else "address"
 
 
 def template_columns(category: Category) -> list[str]:
     """All columns of a category's table, in the order to fill them."""
-    first = ["npi"] if category.by_npi else []
-    return [*first, "valid_from", "valid_until", *category.schemas]
+    return [whom(category), "valid_from", "valid_until", *category.schemas]
 
 
 def make_row(
     category: Category,
     issuer: Issuer,
     *,
-    npi: str,
+    to: str,
     claims: Mapping[str, Any],
     valid_from: str | None,
     valid_until: str | None,
     defaults: Defaults,
     line: int = 0,
 ) -> AttestRow:
-    """A checked row; InvalidInput names the column that is wrong."""
-    number = parse_npi(npi)
+    """A checked row; InvalidInput names the column that is wrong. ``to`` is an NPI or an address."""
+    number = parse_npi(to) if category.by_npi else None
+    address = None if category.by_npi else _parse_address(to, issuer.network, category.name)
     checked = check_claims(category, claims)
     _check_jurisdiction(category, issuer, checked)
     given_from = valid_from or defaults.valid_from
@@ -102,7 +124,7 @@ def make_row(
     given = {
         "network": issuer.network,
         "category": category.name,
-        "npi": number,
+        **({"npi": number} if number else {"subject": address.opening.subject if address else b""}),
         "claims": canonical_json(dict(checked)),
         "from": given_from or "",
         "until": given_until or "",
@@ -111,11 +133,18 @@ def make_row(
         line=line,
         key=digest("row", encode(given)),
         npi=number,
-        subject=npi_subject(category.name, number),
+        address=address,
+        subject=address.opening.subject if address else npi_subject(category.name, Npi(to)),
         claims={name: checked[name] for name in category.schemas if name in checked},
         valid_from=start,
         valid_until=end,
     )
+
+
+def _parse_address(text: str, network: Digest, category: str) -> Address:
+    address = Address.parse(text)
+    address.check(network, category)
+    return address
 
 
 def _check_jurisdiction(category: Category, issuer: Issuer, claims: Claims) -> None:
@@ -198,7 +227,7 @@ def _attest_row(
             row = make_row(
                 category,
                 issuer,
-                npi=source.cells.get("npi", ""),
+                to=source.cells.get(whom(category), ""),
                 claims=claims,
                 valid_from=source.cells.get("valid_from"),
                 valid_until=source.cells.get("valid_until"),

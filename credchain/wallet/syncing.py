@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..certificates import Millis
-from ..client import Client
+from ..client import Client, Mail
 from ..credentials.npi import Npi
 from ..credentials.sdjwt import Credential, parse, verify_signature
 from ..credentials.subjects import HolderSubjects, npi_subject
@@ -59,6 +59,7 @@ class Wallet:
                 "this home is not a radiologist's",
                 field="home",
                 hint="credchain init --radiologist makes one",
+,
             )
         self._store = store
         self._client = client
@@ -95,28 +96,33 @@ class Wallet:
 
     async def _collect(self, dossiers: dict[Digest, Dossier], known: set[Digest], synced: Synced) -> None:
         """Page by page; what was kept, or never can be, is acknowledged and so deleted at the node."""
-        while True:
-            mails = await self._client.collect_mail(self._request(COLLECT))
-            done: list[Digest] = []
+        while mails := await self._client.collect_mail(self._request(COLLECT)):
             for mail in mails:
-                dossier = dossiers.get(mail.subject)
-                entry = dossier.entry(mail.attestation) if dossier else None
-                if dossier is None or entry is None:
-                    synced.refused.append(
-                        f"a document for an unknown attestation {mail.attestation.hex()[:12]}"
-                    )
-                    done.append(mail.attestation)
+                if mail.attestation in known:
                     continue
-                if entry.id not in known:
-                    try:
-                        text = self._keys.encryption.open(mail.sealed).decode("ascii")
-                        self._keep(text, dossier, entry, synced)
-                    except (InvalidInput, UnicodeDecodeError) as problem:
-                        synced.refused.append(f"{mail.category}: {problem}")
-                done.append(mail.attestation)
-            if not done:
-                return
-            await self._client.acknowledge_mail(self._request(ACKNOWLEDGE, tuple(done)))
+                try:
+                    dossier, entry = await self._find(mail, dossiers)
+                    text = self._keys.encryption.open(mail.sealed).decode("ascii")
+                    self._keep(text, dossier, entry, synced)
+                except (InvalidInput, UnicodeDecodeError) as problem:
+                    synced.refused.append(f"{mail.category[:64]}: {problem}")
+                known.add(mail.attestation)
+            done = tuple(mail.attestation for mail in mails)
+            await self._client.acknowledge_mail(self._request(ACKNOWLEDGE, done))
+
+    async def _find(self, mail: Mail, dossiers: dict[Digest, Dossier]) -> tuple[Dossier, Entry]:
+        """The mail's entry among the holder's own dossiers, read anew if it is newer than these."""
+        if (mail.category, mail.subject) not in self.own_subjects():
+            raise InvalidInput("a document about somebody else", field="mailbox")
+        dossier = dossiers.get(mail.subject)
+        entry = dossier.entry(mail.attestation) if dossier else None
+        if dossier is None or entry is None:
+            key = (mail.category, mail.subject)
+            dossier = dossiers[mail.subject] = (await self._client.dossiers([key]))[key]
+            entry = dossier.entry(mail.attestation)
+        if entry is None:
+            raise InvalidInput("a document for no attestation of the ledger", field="mailbox")
+        return dossier, entry
 
     def _request(self, purpose: str, attestations: tuple[Digest, ...] = ()) -> Request:
         return sign_request(
