@@ -112,16 +112,19 @@ def _attest_one(
         print_json(sent)
         return
     say(f"attested: {category.title} for NPI {npi}")
-    print_pairs([(key, sent[key]) for key in ("attestation", "transaction", "height", "time")])
+    pairs = [(key, sent[key]) for key in ("attestation", "transaction", "height", "time")]
+    print_pairs([pair for pair in pairs if pair[1] is not None])
 
 
 async def _send_one(
     session: Session, category: Category, row: AttestRow, renews: str | None
 ) -> tuple[dict[str, Any], str]:
     """(the receipt as JSON, the credential's text)."""
+    from credchain.credentials.dates import rfc3339
     from credchain.errors import StorageError
     from credchain.issuing.attesting import AUTO, Attesting
     from credchain.issuing.changing import find
+    from credchain.ledger.blocks import Receipt
 
     async with open_office(session) as office:
         renewed: Any = renews
@@ -138,17 +141,26 @@ async def _send_one(
         )
         outcome = await attesting.run([row], partial=False, resumed=office.resumed)
         if outcome.already:
-            note("attested already, by an earlier run: this is its receipt")
+            note("attested already, by an earlier run")
         issued = office.store.issued(row.key)
         envelope = None
         if issued is not None and issued.envelope is not None:
             envelope = office.store.envelope(issued.envelope)
-        if issued is None or envelope is None or envelope.receipt is None:
-            raise StorageError("the receipt of this attestation is not in this home")
-        from credchain.ledger.blocks import Receipt
-
-        receipt = Receipt.decode(envelope.receipt)
-        body = {"attestation": issued.attestation.hex(), **receipt_json(session.network, envelope, receipt)}
+        if issued is None or issued.height is None or issued.time is None:
+            raise StorageError("the attestation is not in this home's records")
+        body: dict[str, Any] = {
+            "attestation": issued.attestation.hex(),
+            "transaction": None,
+            "height": issued.height,
+            "time": rfc3339(issued.time),
+            "certificate": None,
+            "receipt": None,
+        }
+        if envelope is not None and envelope.receipt is not None:
+            receipt = Receipt.decode(envelope.receipt)
+            body.update(receipt_json(session.network, envelope, receipt))
+        else:
+            note("it is on the ledger by another transaction than this home's: there is no receipt")
         return body, issued.document
 
 
@@ -200,10 +212,12 @@ def _attest_table(
 ) -> None:
     from credchain.errors import InvalidInput
     from credchain.issuing.rows import attest_columns, attest_rows
-    from credchain.issuing.tables import read_table, write_rejects
+    from credchain.issuing.tables import check_rejects, read_table, write_rejects
 
     if partial != (rejects is not None):
         raise InvalidInput("--partial and --rejects FILE go together", field="rejects")
+    if rejects is not None:
+        check_rejects(rejects, path)
     if renews not in (None, "auto"):
         raise InvalidInput("with --csv, --renews is auto or absent", field="renews")
     category = _check_category(session, name)

@@ -52,7 +52,7 @@ def run(arguments: list[str]) -> int:
     except TyperException as problem:
         message = problem.format_message()
         if type(problem).__name__ == "NoArgsIsHelpError":
-            note(message)
+            sys.stderr.write(message + "\n")
             return ExitCode.USAGE
         hint = "credchain --help lists the commands, credchain COMMAND --help their options"
         return print_error(InvalidInput(message, field="arguments", hint=hint), as_json=as_json)

@@ -73,7 +73,6 @@ def join(
         raise InvalidInput(
             f"{home.path} has joined another network", field="home", hint="use another --home for this one"
         )
-    home.path.mkdir(parents=True, exist_ok=True)
     replace_file(home.network_file, read_file(file, "network", at_most=LIMITS.network_file_bytes))
     if session.as_json:
         print_json(

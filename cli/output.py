@@ -17,12 +17,12 @@ _WIDTH_OF_A_PIPE = 200
 
 def printable(text: str) -> str:
     """Text from elsewhere, with characters that could steer a terminal made visible."""
-    return "".join(each if each.isprintable() or each == " " else f"\\u{ord(each):04x}" for each in text)
+    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)
 
 
 def print_json(value: Any) -> None:
     """One JSON document."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
 def say(text: str) -> None:
@@ -31,8 +31,8 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A line that is not data."""
-    sys.stderr.write(text + "\n")
+    """A line that is not data, whatever a node put into it."""
+    sys.stderr.write(printable(text) + "\n")
 
 
 def print_error(problem: CredchainError, *, as_json: bool) -> int:
@@ -45,11 +45,11 @@ def print_error(problem: CredchainError, *, as_json: bool) -> int:
             "hint": problem.hint or None,
             "code": int(code),
         }
-        sys.stderr.write(json.dumps(body, ensure_ascii=False) + "\n")
+        sys.stderr.write(json.dumps(body) + "\n")
         return int(code)
-    note(f"error: {printable(problem.message)}")
+    note(f"error: {problem.message}")
     if problem.hint:
-        note(f"hint: {printable(problem.hint)}")
+        note(f"hint: {problem.hint}")
     return int(code)
 
 

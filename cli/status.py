@@ -180,11 +180,13 @@ async def _send_status(session: Session, row: StatusRow) -> dict[str, Any]:
 def _status_table(session: Session, path: Path, *, partial: bool, rejects: Path | None) -> None:
     from credchain.errors import InvalidInput
     from credchain.issuing.rows import STATUS_COLUMNS, status_rows
-    from credchain.issuing.tables import read_table, write_rejects
+    from credchain.issuing.tables import check_rejects, read_table, write_rejects
     from credchain.ledger.codes import TERMINAL
 
     if partial != (rejects is not None):
         raise InvalidInput("--partial and --rejects FILE go together", field="rejects")
+    if rejects is not None:
+        check_rejects(rejects, path)
     table = read_table(path, required=STATUS_COLUMNS, optional=("note",))
     rows, problems = status_rows(table)
     if problems and not partial:

@@ -53,7 +53,7 @@ def refuse_table(session: Session, rows: int, problems: list[Problem]) -> None:
             "code": int(ExitCode.USAGE),
             "rejected": _problems_json(problems),
         }
-        sys.stderr.write(json.dumps(body, ensure_ascii=False) + "\n")
+        sys.stderr.write(json.dumps(body) + "\n")
         session.exit_code = ExitCode.USAGE
         return
     _list_problems(problems)

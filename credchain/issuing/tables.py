@@ -125,6 +125,12 @@ def _check_columns(
             raise InvalidInput(f"{name} lacks the column {column}", field=column)
 
 
+def check_rejects(path: Path, table: Path) -> None:
+    """InvalidInput if the rejects would be written over the table itself."""
+    if path.exists() and path.samefile(table):
+        raise InvalidInput(f"{path} is the table itself", field="rejects", hint="name another file")
+
+
 def write_rejects(path: Path, table: Table, problems: Sequence[Problem]) -> None:
     """The refused rows as a table: their own cells, then line, column and reason.
 

@@ -126,7 +126,7 @@ class Trust:
 
     def remember(self, network: Network, seen: Seen) -> None:
         """Keep the higher; StorageError if it cannot be written."""
-        with exclusive(self._lock, "the home's trust file"):
+        with exclusive(self._lock, "the home's trust file", wait=2):
             known = self._read()
             before = known.get(network.id.hex())
             if before is not None and before["height"] >= seen.height:

@@ -8,7 +8,7 @@ issuer's, and its faults are reported.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ..certificates import Millis
@@ -228,7 +228,7 @@ def _judge(
             ),
             *_NO_BUNDLE,
         )
-        yield _result(question, category, entry, issuer, document.claims, where, checks)
+        yield _result(question, category, entry, issuer, document, where, checks)
 
 
 def _result(
@@ -236,7 +236,7 @@ def _result(
     category: Category,
     entry: Entry,
     issuer: Member | None,
-    claims: Claims | None,
+    document: _Document,
     where: Standing,
     checks: tuple[Check, ...],
 ) -> CredentialResult:
@@ -253,8 +253,9 @@ def _result(
         valid_until=entry.valid_until if shown else None,
         standing=where,
         verdict="history" if where is Standing.HISTORY else verdict(findings).value,
-        claims=claims if shown else None,
+        claims=document.claims if shown else None,
         checks=tuple(sorted(checks, key=lambda check: check.id)),
+        document_missing=document.missing,
     )
 
 
@@ -264,6 +265,7 @@ class _Document:
 
     checks: tuple[Check, ...]
     claims: Claims | None = None
+    missing: bool = False
 
     @staticmethod
     def all(outcome: Outcome, detail: str) -> _Document:
@@ -287,7 +289,8 @@ def _document(
         )
     text = state.document(entry.credential)
     if text is None:
-        return _Document.all(Outcome.UNKNOWN, "the node does not have the published document: ask the issuer")
+        unknown = _Document.all(Outcome.UNKNOWN, "no node has the published document: ask the issuer")
+        return replace(unknown, missing=True)
     return _judge_document(text, entry, category, subject)
 
 

@@ -19,6 +19,7 @@ class CredentialResult:
 
     After a failed check 1, 5 or 6 ``status``, dates and claims are None: nothing of the credential
     is shown as fact. ``verdict`` is a `Verdict`, or "history" for an entry that is only listed.
+    ``document_missing``: the node gave no document of a published entry; another node may have it.
     """
 
     category: str
@@ -33,6 +34,7 @@ class CredentialResult:
     verdict: str
     claims: Claims | None
     checks: tuple[Check, ...]
+    document_missing: bool = False
 
     def json(self) -> dict[str, Any]:
         return {
@@ -72,6 +74,11 @@ class Statement:
     absent: tuple[str, ...]
     checks: tuple[Check, ...]
     sentence: str
+
+    @property
+    def lacks_documents(self) -> bool:
+        """Whether another node may know more."""
+        return any(each.document_missing for each in self.credentials)
 
     def json(self) -> dict[str, Any]:
         """The keys of ``verify --json``."""
