@@ -99,7 +99,15 @@ class Home:
 
 def load_network(path: Path) -> Network:
     """A network file; InvalidInput names what is wrong with it."""
-    return Network.parse(read_text(path, "network", at_most=LIMITS.network_file_bytes))
+    text = read_text(path, "network", at_most=LIMITS.network_file_bytes)
+    try:
+        return Network.parse(text)
+    except InvalidInput as problem:
+        raise InvalidInput(
+            f"{path}: {problem.message}",
+            field=problem.field,
+            hint=problem.hint or "ask an operator for network.json and join again",
+        ) from problem
 
 
 @dataclass(frozen=True, slots=True)

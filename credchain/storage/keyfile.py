@@ -142,7 +142,11 @@ def check_private(path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    document = parse_json(read_text(path, "key file", at_most=LIMITS.key_file_bytes), "key file")
+    text = read_text(path, "key file", at_most=LIMITS.key_file_bytes)
+    try:
+        document = parse_json(text, "key file")
+    except InvalidInput:
+        raise _damaged(path, "format") from None
     if type(document) is not dict or document.get("format") != FORMAT:
         raise _damaged(path, "format")
     return document

@@ -508,9 +508,9 @@ def test_rejects_can_be_mended_and_used_again(network: SampleNetwork, tmp_path: 
         refused = list(csv.DictReader(file))
     assert len(refused) == 1
     assert refused[0]["npi"] == bad
-    assert refused[0]["line"] == "3"
+    assert refused[0]["rejected_line"] == "3"
     assert refused[0]["rejected_column"] == "certificate_number"
-    assert "ebr 2" in refused[0]["reason"]
+    assert "ebr 2" in refused[0]["rejected_reason"]
     mended = {**refused[0], "certificate_number": "EBR-2"}
     write_table(rejects, [mended], tuple(mended))
     second = run(*ATTEST, "--csv", rejects, "--json", home=network.board)

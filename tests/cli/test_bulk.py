@@ -114,9 +114,7 @@ def test_an_ambiguous_renewal_is_a_problem_of_its_row(board: Board) -> None:
     rows = [row(other, "EBR-100", **year(2026)), row(npi, "EBR-100", **year(2026))]
     before = board.network.state()
     done = board.attest("2026.csv", rows, "--renews", "auto", code=2)
-    assert done.error["field"] == "renews"
-    assert "line 3" in str(done.error)
-    assert "--renews" in done.hint
+    assert [(each["line"], each["column"]) for each in done.error["rejected"]] == [(3, "renews")]
     assert board.network.state() == before, "no row is sent where one is wrong and --partial is not given"
     rejects = board.folder / "rejects.csv"
     partial = ("--renews", "auto", "--partial", "--rejects", rejects)
@@ -135,7 +133,7 @@ def test_an_ambiguous_renewal_far_down_is_found_before_anything_is_sent(board: B
     rows = [row(new_npi(), "EBR-100", **year(2026)) for _ in range(1000)]
     before = board.network.state()
     done = board.attest("2026.csv", [*rows, row(npi, "EBR-100", **year(2026))], "--renews", "auto", code=2)
-    assert "line 1002" in str(done.error)
+    assert [(each["line"], each["column"]) for each in done.error["rejected"]] == [(1002, "renews")]
     assert board.network.state() == before
 
 
@@ -167,7 +165,7 @@ def test_a_renewal_of_what_another_home_issued_is_a_problem(board: Board) -> Non
     npi = new_npi()
     board.network.attest(npi)
     done = board.attest("t.csv", [row(npi, "EBR-900", **year(2026))], "--renews", "auto", code=2)
-    assert done.error["field"] == "renews"
+    assert [(each["line"], each["column"]) for each in done.error["rejected"]] == [(2, "renews")]
 
 
 def test_a_revoked_attestation_is_not_renewed(board: Board) -> None:
@@ -287,7 +285,7 @@ def test_partial_status_table(
     assert board.shown(three[0])["status"] == "lapsed"
     assert board.shown(three[2])["status"] == "surrendered"
     with rejects.open(encoding="utf-8", newline="") as file:
-        assert [int(each["line"]) for each in csv.DictReader(file)] == sorted(columns)
+        assert [int(each["rejected_line"]) for each in csv.DictReader(file)] == sorted(columns)
 
 
 # --- issued -----------------------------------------------------------------------------------

@@ -778,7 +778,7 @@ def test_head(network: SampleNetwork) -> None:
         check=False,
     )
     assert done.stderr == ""
-    assert done.stdout.startswith("name ")
+    assert done.stdout == "California Example Board\n"
 
 
 def test_reader_of_errors_gone(network: SampleNetwork) -> None:

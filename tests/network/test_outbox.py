@@ -315,12 +315,15 @@ def test_partial_sends_the_good_rows_and_writes_the_others(office: Office, tmp_p
     lines = [_line(1), _line(2, npi="1234567890"), _line(3, discipline="Astrology"), _line(4)]
     table, rejects = _table(tmp_path / "table.csv", lines), tmp_path / "rejects.csv"
     done = office.attest(table, "--partial", "--rejects", rejects)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2, done.stderr
     told = json.loads(done.stdout)
     assert (told["rows"], told["attested"], told["already"]) == (4, 2, 0)
     with rejects.open(newline="") as file:
         found = list(csv.DictReader(file))
-    assert [(each["line"], each["rejected_column"]) for each in found] == [("3", "npi"), ("4", "discipline")]
+    assert [(each["rejected_line"], each["rejected_column"]) for each in found] == [
+        ("3", "npi"),
+        ("4", "discipline"),
+    ]
     assert [{name: each[name] for name in _COLUMNS} for each in found] == [lines[1], lines[2]]
     mended = _table(tmp_path / "mended.csv", [_line(2), _line(3)])
     assert json.loads(office.attest(mended).stdout)["attested"] == 2
@@ -367,12 +370,12 @@ def test_the_ledger_refuses_one_row_of_an_envelope(office: Office, tmp_path: Pat
     assert office.attested() == before
     rejects = tmp_path / "rejects.csv"
     done = office.attest(table, "--partial", "--rejects", rejects)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2, done.stderr
     told = json.loads(done.stdout)
     assert (told["rows"], told["attested"], told["already"]) == (6, 5, 0)
     assert [each["line"] for each in told["rejected"]] == [4]
     with rejects.open(newline="") as file:
-        assert [each["line"] for each in csv.DictReader(file)] == ["4"]
+        assert [each["rejected_line"] for each in csv.DictReader(file)] == ["4"]
     assert office.attested() == before + 5
     store = MemberStore(office.home.member_database, office.made.network.id)
     assert store.pending() == []
