@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,12 +19,22 @@ if TYPE_CHECKING:
     from credchain.issuing.rows import AttestRow, Defaults, Issuer
 
 
-def _issuer(session: Session) -> Issuer:
+def _issuer(session: Session, category: Category) -> Issuer:
+    """What the network file says of this home; Rejected if it may not attest the category."""
+    from credchain.errors import Rejected
     from credchain.issuing.rows import Issuer
 
     did = session.home.did()
-    found = [member for member in session.network.genesis.members if member.did == did]
-    return Issuer(session.network.id, found[0].jurisdictions if found else None)
+    member = next((each for each in session.network.genesis.members if each.did == did), None)
+    if member is None or category.name not in member.categories:
+        held = ", ".join(member.categories) if member else ""
+        raise Rejected(
+            "authority",
+            f"{member.name if member else did} may not attest {category.name}",
+            field="category",
+            hint=f"it may attest {held}" if held else "it is no issuer of this network",
+        )
+    return Issuer(session.network.id, member.jurisdictions)
 
 
 def _check_category(session: Session, name: str) -> Category:
@@ -88,45 +100,80 @@ def _attest_one(
     renews: str | None,
     out: Path | None,
 ) -> None:
-    from credchain.errors import InvalidInput
-    from credchain.issuing.rows import make_row
 
     category = _check_category(session, name)
-    row = make_row(
+    row = _single_row(
         category,
-        _issuer(session),
+        _issuer(session, category),
         npi=npi,
         claims=_claims(category, sets, file),
         valid_from=None,
         valid_until=None,
         defaults=_defaults(session, start, until),
     )
-    if out is not None and out.exists():
-        raise InvalidInput(f"{out} exists and is not overwritten", field="out")
-    sent, text = session.run(_send_one(session, category, row, renews))
-    if out is not None:
-        from credchain.storage.files import write_new
-
-        write_new(out, text.encode() + b"\n")
+    with _reserved(out) as write:
+        sent, text = session.run(_send_one(session, category, row, renews))
+        write(text.encode() + b"\n")
     if session.as_json:
         print_json(sent)
         return
     say(f"attested: {category.title} for NPI {npi}")
-    print_pairs([(key, sent[key]) for key in ("attestation", "transaction", "height", "time")])
+    pairs = [(key, sent[key]) for key in ("attestation", "transaction", "height", "time")]
+    print_pairs([pair for pair in pairs if pair[1] is not None])
+
+
+@contextmanager
+def _reserved(out: Path | None) -> Iterator[Callable[[bytes], None]]:
+    """A function that writes the file. The file is made before anything is sent, and is gone again if
+    nothing was written: what cannot be kept is not attested."""
+    from credchain.errors import InvalidInput, StorageError
+    from credchain.storage.files import replace_file, write_new
+
+    if out is None:
+        yield lambda content: None
+        return
+    try:
+        write_new(out, b"")
+    except (InvalidInput, StorageError) as problem:
+        raise InvalidInput(problem.message, field="out", hint="name a new file") from problem
+    try:
+        yield lambda content: replace_file(out, content)
+    except BaseException:
+        out.unlink(missing_ok=True)
+        raise
+
+
+def _single_row(category: Category, issuer: Issuer, **given: Any) -> AttestRow:
+    """As `make_row`, its errors naming this command's flags."""
+    from credchain.errors import InvalidInput
+    from credchain.issuing.rows import make_row
+
+    flags = {"valid_from": "from", "valid_until": "until"}
+    try:
+        return make_row(category, issuer, **given)
+    except InvalidInput as problem:
+        problem.field = flags.get(problem.field, problem.field)
+        raise
 
 
 async def _send_one(
     session: Session, category: Category, row: AttestRow, renews: str | None
 ) -> tuple[dict[str, Any], str]:
     """(the receipt as JSON, the credential's text)."""
-    from credchain.errors import StorageError
+    from credchain.credentials.dates import rfc3339
+    from credchain.errors import InvalidInput, StorageError
     from credchain.issuing.attesting import AUTO, Attesting
     from credchain.issuing.changing import find
+    from credchain.ledger.blocks import Receipt
 
     async with open_office(session) as office:
         renewed: Any = renews
         if renews is not None and renews != AUTO:
-            renewed = (await find(office.client, office.store, id_prefix(renews))).entry.id
+            try:
+                renewed = (await find(office.client, office.store, id_prefix(renews))).entry.id
+            except InvalidInput as problem:
+                problem.field = "renews"
+                raise
         attesting = Attesting(
             office.store,
             office.client,
@@ -137,18 +184,33 @@ async def _send_one(
             renews=renewed,
         )
         outcome = await attesting.run([row], partial=False, resumed=office.resumed)
+        for found in outcome.problems:
+            raise InvalidInput(
+                found.reason,
+                field=found.column,
+                hint="name one with --renews ID; credchain issued lists them",
+            )
         if outcome.already:
-            note("attested already, by an earlier run: this is its receipt")
+            note("attested already, by an earlier run")
         issued = office.store.issued(row.key)
         envelope = None
         if issued is not None and issued.envelope is not None:
             envelope = office.store.envelope(issued.envelope)
-        if issued is None or envelope is None or envelope.receipt is None:
-            raise StorageError("the receipt of this attestation is not in this home")
-        from credchain.ledger.blocks import Receipt
-
-        receipt = Receipt.decode(envelope.receipt)
-        body = {"attestation": issued.attestation.hex(), **receipt_json(session.network, envelope, receipt)}
+        if issued is None or issued.height is None or issued.time is None:
+            raise StorageError("the attestation is not in this home's records")
+        body: dict[str, Any] = {
+            "attestation": issued.attestation.hex(),
+            "transaction": None,
+            "height": issued.height,
+            "time": rfc3339(issued.time),
+            "certificate": None,
+            "receipt": None,
+        }
+        if envelope is not None and envelope.receipt is not None:
+            receipt = Receipt.decode(envelope.receipt)
+            body.update(receipt_json(session.network, envelope, receipt))
+        else:
+            note("it is on the ledger by another transaction than this home's: there is no receipt")
         return body, issued.document
 
 
@@ -200,28 +262,34 @@ def _attest_table(
 ) -> None:
     from credchain.errors import InvalidInput
     from credchain.issuing.rows import attest_columns, attest_rows
-    from credchain.issuing.tables import read_table, write_rejects
+    from credchain.issuing.tables import check_rejects, read_table, write_rejects
 
     if partial != (rejects is not None):
         raise InvalidInput("--partial and --rejects FILE go together", field="rejects")
+    if rejects is not None:
+        check_rejects(rejects, path)
     if renews not in (None, "auto"):
         raise InvalidInput("with --csv, --renews is auto or absent", field="renews")
     category = _check_category(session, name)
     required, optional = attest_columns(category)
     table = read_table(path, required=required, optional=optional)
-    rows, problems = attest_rows(table, category, _issuer(session), _defaults(session, start, until))
+    rows, problems = attest_rows(
+        table, category, _issuer(session, category), _defaults(session, start, until)
+    )
     if problems and not partial:
         refuse_table(session, len(table.rows), problems)
         return
     if dry_run:
         report(session, "attested", len(table.rows), 0, 0, problems)
-        if not session.as_json:
-            note(f"nothing was sent: {len(rows)} rows are good")
+        note(f"nothing was sent: {len(rows)} of {len(table.rows)} rows are good")
         return
     if rejects is not None:
         write_rejects(rejects, table, problems)
     outcome = session.run(_send_table(session, category, rows, renews, partial=partial))
     every = sorted([*problems, *outcome.problems], key=lambda problem: problem.line)
+    if every and not partial:
+        refuse_table(session, len(table.rows), every)
+        return
     if rejects is not None and outcome.problems:
         write_rejects(rejects, table, every)
     report(session, "attested", len(table.rows), outcome.attested, outcome.already, every)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .exit_codes import OF_VERDICT
-from .output import print_json, print_table, printable, say, short
+from .output import note, print_json, print_table, printable, say, short
 from .session import Session, command
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def verify(
         statement = session.run(ask())
     except NetworkError as problem:
         statement = could_not_check(question(seen.height), problem.message)
+        note(f"hint: {problem.hint}")
     session.exit_code = OF_VERDICT[statement.verdict.value]
     if session.as_json:
         print_json(statement.json())

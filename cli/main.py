@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import typer
 from typer.exceptions import TyperException
 
 from . import demo, hospital, issuer, member, operator
 from .exit_codes import ExitCode
-from .output import note, print_error
+from .output import note, print_error, reader_gone
 
 app = typer.Typer(
     name="credchain",
@@ -43,8 +44,12 @@ def _program(
 
 def run(arguments: list[str]) -> int:
     """The exit code of one call; no traceback reaches a user."""
-    from credchain.errors import CredchainError, InvalidInput
+    from credchain.errors import CredchainError, InvalidInput, StorageError
 
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as we run
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     as_json = "--json" in arguments
     try:
         result = typer.main.get_command(app).main(arguments, "credchain", standalone_mode=False)
@@ -52,17 +57,17 @@ def run(arguments: list[str]) -> int:
     except TyperException as problem:
         message = problem.format_message()
         if type(problem).__name__ == "NoArgsIsHelpError":
-            note(message)
             return ExitCode.USAGE
         hint = "credchain --help lists the commands, credchain COMMAND --help their options"
         return print_error(InvalidInput(message, field="arguments", hint=hint), as_json=as_json)
     except typer.Abort:
         note("stopped")
         return ExitCode.USAGE
-    except BrokenPipeError:
-        # Whoever read our output has gone: nothing is wrong, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
+    except (BrokenPipeError, SystemExit):
+        return reader_gone()
+    except OSError as problem:
+        failed = StorageError(f"cannot write the output: {problem.strerror or problem}")
+        return print_error(failed, as_json=as_json)
     except KeyboardInterrupt:
         note("stopped")
         return 130
@@ -80,7 +85,14 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (BrokenPipeError, ValueError):
+            # Else Python would complain at its end, with an exit code of its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .output import fingerprint_in_groups, note, print_json, print_pairs, print_table
+from .output import fingerprint_in_groups, note, print_json, print_pairs, printable, say
 from .session import Session, command
 
 PANEL = "Every member"
@@ -69,11 +70,10 @@ def join(
                 hint="do not use this file; ask the network's founder again",
             )
     home = session.home
-    if home.network_file.exists() and home.network().id != network.id:
+    if home.network_file.exists() and _joined(session) not in (None, network.id):
         raise InvalidInput(
             f"{home.path} has joined another network", field="home", hint="use another --home for this one"
         )
-    home.path.mkdir(parents=True, exist_ok=True)
     replace_file(home.network_file, read_file(file, "network", at_most=LIMITS.network_file_bytes))
     if session.as_json:
         print_json(
@@ -95,6 +95,17 @@ def join(
     )
     if expect is None:
         note("Compare the fingerprint with the founder's, by telephone for example, before you rely on it.")
+
+
+def _joined(session: Session) -> bytes | None:
+    """The network that the home has joined; None where its file is damaged: it protects nothing."""
+    from credchain.errors import InvalidInput
+
+    try:
+        return session.home.network().id
+    except InvalidInput as problem:
+        note(f"warning: {problem.message}; it is replaced")
+        return None
 
 
 def whoami(session: Session) -> None:
@@ -134,9 +145,7 @@ def whoami(session: Session) -> None:
                 "did": did,
                 "name": member.name if member else None,
                 "enrolled": member is not None,
-                "roles": names["roles"],
-                "categories": names["categories"],
-                "jurisdictions": names["jurisdictions"],
+                **_as_objects(names["roles"], names["categories"], names["jurisdictions"]),
                 "keys": [
                     {
                         "key": each.key.hex(),
@@ -165,6 +174,17 @@ def whoami(session: Session) -> None:
             ("as of", "genesis, not checked" if height is None else f"height {height}"),
         ]
     )
+
+
+def _as_objects(
+    roles: Sequence[str], categories: Sequence[str], jurisdictions: Sequence[str]
+) -> dict[str, list[dict[str, str]]]:
+    """Lists in JSON are arrays of objects."""
+    return {
+        "roles": [{"role": each} for each in roles],
+        "categories": [{"category": each} for each in categories],
+        "jurisdictions": [{"jurisdiction": each} for each in jurisdictions],
+    }
 
 
 def members(
@@ -199,18 +219,12 @@ def members(
         for each in found
     ]
     if session.as_json:
-        names = ("name", "did", "roles", "categories", "jurisdictions")
-        print_json(
-            {
-                "members": [dict(zip(names, row, strict=True)) for row in rows],
-                "as_of": {"height": height},
-            }
-        )
+        members_json = [{"name": name, "did": did, **_as_objects(*held)} for name, did, *held in rows]
+        print_json({"members": members_json, "as_of": {"height": height}})
         return
-    print_table(
-        ["name", "roles", "categories", "jurisdictions", "DID"],
-        [
-            (name, ", ".join(roles), ", ".join(categories), ", ".join(places), did)
-            for name, did, roles, categories, places in rows
-        ],
-    )
+    for name, did, roles, categories, places in rows:
+        say(printable(name or "(a radiologist)"))
+        shown = [("DID", did), ("roles", ", ".join(roles))]
+        shown += [("categories", ", ".join(categories))] if categories else []
+        shown += [("jurisdictions", ", ".join(places))] if places else []
+        print_pairs([("  " + label, value) for label, value in shown])

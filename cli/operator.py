@@ -68,6 +68,8 @@ def create(
     )
     if homes:
         print_table(["member", "home"], [(each.name, each.path) for each in homes])
+        nodes = [each.path for each in homes if each.path.parent.name == "validators"]
+        note(f"Next: credchain node run --home {nodes[0]}")
 
 
 def run(session: Session) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from credchain.errors import CredchainError
@@ -13,16 +14,20 @@ from credchain.errors import CredchainError
 from .exit_codes import code_of
 
 _WIDTH_OF_A_PIPE = 200
+_WHOLE = frozenset(
+    ("attestation", "category", "verdict", "status", "from", "until", "NPI", "height", "claim", "check")
+)
+"""Columns of words that people copy: never broken across lines."""
 
 
 def printable(text: str) -> str:
     """Text from elsewhere, with characters that could steer a terminal made visible."""
-    return "".join(each if each.isprintable() or each == " " else f"\\u{ord(each):04x}" for each in text)
+    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)
 
 
 def print_json(value: Any) -> None:
     """One JSON document."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
 def say(text: str) -> None:
@@ -31,8 +36,16 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A line that is not data."""
-    sys.stderr.write(text + "\n")
+    """A line that is not data, whatever a node put into it."""
+    with suppress(BrokenPipeError):
+        sys.stderr.write(printable(text) + "\n")
+
+
+def reader_gone() -> int:
+    """Whoever read our output has gone: nothing is wrong, and nothing more can be said."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def print_error(problem: CredchainError, *, as_json: bool) -> int:
@@ -45,16 +58,16 @@ def print_error(problem: CredchainError, *, as_json: bool) -> int:
             "hint": problem.hint or None,
             "code": int(code),
         }
-        sys.stderr.write(json.dumps(body, ensure_ascii=False) + "\n")
+        sys.stderr.write(json.dumps(body) + "\n")
         return int(code)
-    note(f"error: {printable(problem.message)}")
+    note(f"error: {problem.message}")
     if problem.hint:
-        note(f"hint: {printable(problem.hint)}")
+        note(f"hint: {problem.hint}")
     return int(code)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:
-    """A table for people; whole cells also when the output is a file."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table for people, cells whole; on a terminal that is too narrow for it, a block a row."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -62,14 +75,29 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title:
 
     terminal = sys.stdout.isatty()
     console = Console(file=sys.stdout, highlight=False, width=None if terminal else _WIDTH_OF_A_PIPE)
-    table = Table(
-        title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
-    )
+    cells = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
+    if _least_width(columns, cells) > console.width:
+        for row in cells:
+            print_pairs([(column, cell) for column, cell in zip(columns, row, strict=True) if cell])
+            say("")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
+        table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
     console.print(table)
+
+
+def _least_width(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    """What the table needs: whole columns their longest cell, the others their longest word."""
+    width = 3 * (len(columns) - 1)
+    for at, column in enumerate(columns):
+        found = [column, *(row[at] for row in cells)]
+        if column not in _WHOLE:
+            found = [word for cell in found for word in cell.split()]
+        width += max(map(len, found), default=0)
+    return width
 
 
 def print_pairs(pairs: Sequence[tuple[str, Any]]) -> None:

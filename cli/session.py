@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from .output import note, print_error
+from .output import note, print_error, reader_gone
 
 if TYPE_CHECKING:
     from credchain.certificates import Millis
@@ -155,8 +155,11 @@ class Session:
         from credchain.client import Client
         from credchain.errors import CredchainError
         from credchain.limits import LIMITS
+        from credchain.node.settings import parse_api_url
         from credchain.storage.home import Seen
 
+        for url in self.nodes:
+            parse_api_url(url, "node")
         network = self.network
         before = self.home.trust.seen(network)
         client = Client(
@@ -214,7 +217,7 @@ def command(
                 as_json=common["json"],
                 yes=common["yes"],
             )
-            raise typer.Exit(_call(session, function, values))
+            raise typer.Exit(_call(session, name, function, values))
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}
@@ -225,11 +228,18 @@ def command(
     return register
 
 
-def _call(session: Session, function: Callable[..., None], values: dict[str, Any]) -> int:
-    from credchain.errors import CredchainError
+def _call(session: Session, name: str, function: Callable[..., None], values: dict[str, Any]) -> int:
+    from credchain.errors import CredchainError, InvalidInput, StorageError
 
     try:
         function(session, **values)
     except CredchainError as problem:
+        if isinstance(problem, InvalidInput) and not problem.hint:
+            problem.hint = f"credchain {name} --help shows what it takes"
         return print_error(problem, as_json=session.as_json)
+    except (BrokenPipeError, SystemExit):
+        return reader_gone()
+    except OSError as problem:
+        failed = StorageError(f"cannot go on: {problem.strerror or problem}", hint="check the disk's space")
+        return print_error(failed, as_json=session.as_json)
     return session.exit_code

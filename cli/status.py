@@ -180,18 +180,17 @@ async def _send_status(session: Session, row: StatusRow) -> dict[str, Any]:
 def _status_table(session: Session, path: Path, *, partial: bool, rejects: Path | None) -> None:
     from credchain.errors import InvalidInput
     from credchain.issuing.rows import STATUS_COLUMNS, status_rows
-    from credchain.issuing.tables import read_table, write_rejects
+    from credchain.issuing.tables import check_rejects, read_table, write_rejects
     from credchain.ledger.codes import TERMINAL
 
     if partial != (rejects is not None):
         raise InvalidInput("--partial and --rejects FILE go together", field="rejects")
+    if rejects is not None:
+        check_rejects(rejects, path)
     table = read_table(path, required=STATUS_COLUMNS, optional=("note",))
     rows, problems = status_rows(table)
-    if problems and not partial:
-        refuse_table(session, len(table.rows), problems)
-        return
     final = sum(1 for row in rows if row.status in TERMINAL)
-    if final:
+    if final and (partial or not problems):
         session.confirm(f"Set {final} attestations to a final status?")
     changed, refused = session.run(_send_statuses(session, rows, problems, partial=partial))
     if changed is None:
@@ -212,7 +211,7 @@ async def _send_statuses(
     async with open_office(session) as office:
         changing = Changing(office.store, office.client, office.outbox, session.keys.did, session.now)
         good, found = await changing.check(rows)
-        every = [*problems, *found]
+        every = sorted([*problems, *found], key=lambda problem: problem.line)
         if every and not partial:
             return None, every
         with progress(len(good), "changing") as advance:
@@ -290,6 +289,8 @@ def issued(
     except NetworkError as raised:
         problem = raised
     rows = [_issued_json(session, each, dossiers) for each in listed]
+    if not rows:
+        note(f"nothing was issued{f' for NPI {npi}' if npi else ''} from this home")
     if problem is not None:
         note(f"warning: the statuses could not be checked: {printable(problem.message)}")
         session.exit_code = ExitCode.UNREACHABLE

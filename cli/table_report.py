@@ -6,11 +6,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .exit_codes import ExitCode
-from .output import note, print_json, printable, say
+from .output import note, print_json, say
 from .session import Session
 
 if TYPE_CHECKING:
     from credchain.issuing.tables import Problem
+
+
+_SHOWN = 100
+"""Problems that people are shown one by one."""
 
 
 def _problems_json(problems: list[Problem]) -> list[dict[str, Any]]:
@@ -18,7 +22,9 @@ def _problems_json(problems: list[Problem]) -> list[dict[str, Any]]:
 
 
 def report(session: Session, done: str, rows: int, count: int, already: int, problems: list[Problem]) -> None:
-    """What came of a table."""
+    """What came of a table; exit code 2 where rows were rejected."""
+    if problems:
+        session.exit_code = ExitCode.USAGE
     if session.as_json:
         print_json({"rows": rows, done: count, "already": already, "rejected": _problems_json(problems)})
         return
@@ -28,9 +34,11 @@ def report(session: Session, done: str, rows: int, count: int, already: int, pro
 
 
 def _list_problems(problems: list[Problem]) -> None:
-    for each in problems:
+    for each in problems[:_SHOWN]:
         column = f", {each.column}" if each.column else ""
-        note(f"line {each.line}{column}: {printable(each.reason)}")
+        note(f"line {each.line}{column}: {each.reason}")
+    if len(problems) > _SHOWN:
+        note(f"… and {len(problems) - _SHOWN} more; --json lists all of them")
 
 
 def refuse_table(session: Session, rows: int, problems: list[Problem]) -> None:
@@ -53,7 +61,7 @@ def refuse_table(session: Session, rows: int, problems: list[Problem]) -> None:
             "code": int(ExitCode.USAGE),
             "rejected": _problems_json(problems),
         }
-        sys.stderr.write(json.dumps(body, ensure_ascii=False) + "\n")
+        sys.stderr.write(json.dumps(body) + "\n")
         session.exit_code = ExitCode.USAGE
         return
     _list_problems(problems)

@@ -129,15 +129,24 @@ class Client:
         ``ask`` makes the question, given the highest height that this client has seen.
         """
         question = ask(self.seen_height)
+        incomplete: list[Statement] = []
 
         async def one(node: _Node) -> Statement:
             answer = await self._answer(node, _dossier_path(question.subjects, documents=True))
             state = open_answer(answer, self.network)
             statement = verify_npi(question, state)
             self._note(state.certified)
+            if statement.lacks_documents:
+                incomplete.append(statement)
+                raise NetworkError("has not every published document", field="node")
             return statement
 
-        return await self._first(one)
+        try:
+            return await self._first(one)
+        except NetworkError:
+            if incomplete:
+                return incomplete[-1]
+            raise
 
     async def dossiers(self, wanted: Sequence[tuple[str, Digest]]) -> dict[tuple[str, Digest], Dossier]:
         """The dossiers as proved now; an empty one where there is none."""
@@ -181,13 +190,19 @@ class Client:
             dids = body.get("members")
             if type(dids) is not list:
                 raise InvalidInput("members is not a list", field="members")
-            page = [state.member(keys.check_did(str(did))) for did in dids]
-            following = body.get("next")
-            if following is not None and (type(following) is not str or following <= after):
-                raise InvalidInput("the member list does not go on", field="next")
             height = state.certified.header.height
-            kept = [each for each in page if each is not None]
-            return [each for each in kept if role is None or each.has_role(role, height)], following
+            page: list[Member] = []
+            last = after
+            for did in dids:
+                member = state.member(keys.check_did(str(did)))
+                if member is None or did <= last or not (role is None or member.has_role(role, height)):
+                    raise InvalidInput("the member list is not in order", field="members")
+                page.append(member)
+                last = did
+            following = body.get("next")
+            if following is not None and (not page or following != last):
+                raise InvalidInput("the member list does not go on", field="next")
+            return page, following
 
         return one
 
@@ -250,13 +265,13 @@ class Client:
                 node, "POST", "/v1/transactions", transaction, "application/vnd.msgpack", timeout
             )
             body = _json(data)
-            if status == 409 and body.get("rule") == "repeated" and "receipt" in body:
+            if status == 409 and body.get("rule") == "repeated":
                 return self._receipt(body, transaction)
             if status != 200:
                 raise _problem_of(status, data)
             return self._receipt(body, transaction)
 
-        return await self._first(one)
+        return await self._first(one, writing=True)
 
     async def outcome(self, transaction: bytes, identifier: Digest) -> Committed:
         """Whether a transaction is on the ledger, and the head that says how late it is."""
@@ -289,7 +304,7 @@ class Client:
             if status != 200:
                 raise _problem_of(status, data)
 
-        await self._first(one)
+        await self._first(one, writing=True)
 
     async def deposit_mail(self, request: Request) -> None:
         """Sealed documents, to at least one node."""
@@ -359,11 +374,11 @@ class Client:
 
     # --- asking ---------------------------------------------------------------------------
 
-    async def _first(self, ask: Get[T]) -> T:
+    async def _first(self, ask: Get[T], *, writing: bool = False) -> T:
         """The first node's answer that holds.
 
-        If none does: what the rules or the form refused, if a node said so; else NetworkError with a
-        line for each node.
+        If none does: NetworkError with a line for each node. What the rules or the form refuse is a
+        node's word; only who writes is told of it as such.
         """
         problems: list[tuple[str, CredchainError]] = []
         for node in self._nodes:
@@ -372,14 +387,14 @@ class Client:
             except CredchainError as problem:
                 problems.append((node.url, problem))
         rejected = next((each for _, each in problems if isinstance(each, Rejected)), None)
-        if rejected is not None:
+        if rejected is not None and writing:
             raise rejected
         if not problems:
             raise NetworkError("there is no node to ask", field="node", hint="name one with --node URL")
         told = "; ".join(f"{url}: {each.message}" for url, each in problems)
         hints = [each.hint for _, each in problems if each.hint]
         refused = [each for _, each in problems if isinstance(each, _RefusedInput)]
-        if refused:
+        if refused and writing:
             raise InvalidInput(refused[0].message, field=refused[0].field, hint=refused[0].hint)
         raise NetworkError(
             f"no node gave an answer that holds ({told})",

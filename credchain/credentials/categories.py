@@ -293,7 +293,9 @@ def claim_from_text(category: Category, name: str, text: str) -> Claim:
     if kind == "boolean":
         truth = {"true": True, "yes": True, "false": False, "no": False}.get(text.strip().lower())
         if truth is None:
-            raise InvalidInput(f"{name} is {text[:60]!r}, neither true nor false", field=name)
+            raise InvalidInput(
+                f"{name} is {text[:60]!r}, neither true nor false", field=name, hint="write true or false"
+            )
         return truth
     if kind == "array":
         return [part.strip() for part in text.split(";") if part.strip()]
@@ -307,7 +309,9 @@ def _number(name: str, text: str, *, whole: bool) -> Any:
     pattern = r"-?[0-9]{1,15}\Z" if whole else r"-?[0-9]{1,12}(\.[0-9]{1,6})?\Z"
     if not re.match(pattern, text):
         described = "a whole number" if whole else "a number"
-        raise InvalidInput(f"{name} is {text[:60]!r}, not {described}", field=name)
+        raise InvalidInput(
+            f"{name} is {text[:60]!r}, not {described}", field=name, hint="digits only, for example 12"
+        )
     value = float(text)
     return int(text) if whole else _whole(value)
 

@@ -33,6 +33,6 @@ def parse_npi(text: str, field: str = "npi") -> Npi:
         raise InvalidInput(
             f"{field} {text} has a wrong check digit",
             field=field,
-            hint="compare it with the source",
+            hint="a digit is probably mistyped; compare it with the source",
         )
     return Npi(text)

@@ -68,9 +68,10 @@ class Attesting:
     ) -> Outcome:
         """Attest every row that is not attested yet.
 
-        A row that the rules refuse stops the run with Rejected, after what was sent before it; with
-        ``partial`` it becomes a problem and the others go on. ``progress`` hears how many more rows
-        are done.
+        What can be told before sending (which attestation a row renews) is told of every row; if there
+        is a problem and not ``partial``, nothing is sent. A row that the rules refuse stops the run with
+        Rejected, after what was sent before it; with ``partial`` it becomes a problem and the others go
+        on. ``progress`` hears how many more rows are done.
         """
         outcome = Outcome()
         resumed_rows = {row.row for sent in resumed for row in self._store.rows_of(sent.envelope)}
@@ -83,18 +84,27 @@ class Attesting:
                 progress(1)
             else:
                 waiting.append(row)
-        remaining = iter(waiting)
+        renewals = await self._renewals(waiting, outcome)
+        if outcome.problems and not partial:
+            return outcome
+        remaining = iter([row for row in waiting if row.key in renewals])
         while chunk := list(islice(remaining, MAX_OPERATIONS)):
-            await self._attest_chunk(chunk, outcome, partial=partial)
+            await self._attest_chunk(chunk, renewals, outcome, partial=partial)
             await self._outbox.deliver()
             progress(len(chunk))
         await self._outbox.deliver()
         return outcome
 
-    async def _attest_chunk(self, chunk: list[AttestRow], outcome: Outcome, *, partial: bool) -> None:
+    async def _attest_chunk(
+        self,
+        chunk: list[AttestRow],
+        renewals: dict[Digest, Digest | None],
+        outcome: Outcome,
+        *,
+        partial: bool,
+    ) -> None:
         """One envelope; without the rows that the rules refuse, if ``partial`` says so."""
-        renewals = await self._renewals(chunk, outcome, partial=partial)
-        pending = [row for row in chunk if row.key in renewals]
+        pending = list(chunk)
         issued = {row.key: self._issued(row) for row in pending}
         while pending:
             operations = [self._operation(issued[row.key], renewals[row.key]) for row in pending]
@@ -183,23 +193,16 @@ class Attesting:
 
     # --- renewals -------------------------------------------------------------------------
 
-    async def _renewals(
-        self, chunk: list[AttestRow], outcome: Outcome, *, partial: bool
-    ) -> dict[Digest, Digest | None]:
-        """By row key, what the row renews; rows that cannot be told are problems."""
+    async def _renewals(self, rows: list[AttestRow], outcome: Outcome) -> dict[Digest, Digest | None]:
+        """By row key, what the row renews; every row that cannot be told is a problem."""
         if self._renews is None or isinstance(self._renews, bytes):
-            return {row.key: self._renews for row in chunk}
-        dossiers = await self._client.dossiers([(self._category.name, row.subject) for row in chunk])
+            return {row.key: self._renews for row in rows}
+        dossiers = await self._client.dossiers([(self._category.name, row.subject) for row in rows])
         found: dict[Digest, Digest | None] = {}
-        for row in chunk:
+        for row in rows:
             try:
                 found[row.key] = self._renewal(row, dossiers[self._category.name, row.subject])
             except InvalidInput as problem:
-                if not partial:
-                    where = f"line {row.line}: " if row.line else ""
-                    raise InvalidInput(
-                        f"{where}{problem.message}", field=problem.field, hint=problem.hint
-                    ) from None
                 outcome.problems.append(Problem(row.line, problem.field, problem.message))
         return found
 

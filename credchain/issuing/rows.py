@@ -21,7 +21,7 @@ from ..credentials.categories import (
 from ..credentials.dates import day_of, first_millisecond, last_millisecond
 from ..credentials.npi import Npi, parse_npi
 from ..credentials.subjects import npi_subject
-from ..encoding import Digest, digest, encode
+from ..encoding import Digest, check_text, digest, encode
 from ..errors import InvalidInput
 from ..keys import Did, EncryptionKey, PublicKey
 from ..ledger.codes import REASONS, STATUSES
@@ -166,17 +166,22 @@ def _check_window(category: Category, start: Millis, end: Millis | None) -> None
             f"{category.name} needs its last day", field="valid_until", hint="give --until YYYY-MM-DD"
         )
     if category.until == "never" and end is not None:
-        raise InvalidInput(f"{category.name} has no last day", field="valid_until")
+        raise InvalidInput(
+            f"{category.name} has no last day", field="valid_until", hint="leave the last day out"
+        )
     if end is None:
         return
     if end < start:
         raise InvalidInput(
-            f"valid_until {day_of(end)} is before valid_from {day_of(start)}", field="valid_until"
+            f"valid_until {day_of(end)} is before valid_from {day_of(start)}",
+            field="valid_until",
+            hint="the last day is not before the first",
         )
     if category.max_months is not None and _months(start, end) > category.max_months:
         raise InvalidInput(
             f"the validity is longer than {category.max_months} months, the most for {category.name}",
             field="valid_until",
+            hint="give an earlier last day",
         )
 
 
@@ -290,9 +295,13 @@ def make_status_row(attestation: str, status: str, reason: str, note: str | None
             field="reason",
             hint=f"use {', '.join(fitting)}",
         )
+    if note is not None:
+        check_text(note, "note")
     digits = attestation.lower()
     if not (8 <= len(digits) <= 64 and all(each in "0123456789abcdef" for each in digits)):
         raise InvalidInput(
-            f"attestation {attestation[:70]!r} is not 8 to 64 hexadecimal digits", field="attestation"
+            f"attestation {attestation[:70]!r} is not 8 to 64 hexadecimal digits",
+            field="attestation",
+            hint="credchain issued lists the ids of yours",
         )
     return StatusRow(line, digits, status, reason, note)

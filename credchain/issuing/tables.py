@@ -15,6 +15,8 @@ from typing import IO
 from ..errors import InvalidInput
 from ..limits import LIMITS
 
+REJECT_COLUMNS = ("rejected_line", "rejected_column", "rejected_reason")
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -89,7 +91,8 @@ def _read(file: IO[str], name: str, required: Sequence[str], optional: Sequence[
                 )
                 rows.append(TableRow(line, {}, tuple(raw)))
                 continue
-            cells = {column: cell.strip() for column, cell in zip(columns, raw, strict=True)}
+            pairs = zip(columns, raw, strict=True)
+            cells = {column: cell.strip() for column, cell in pairs if column not in REJECT_COLUMNS}
             rows.append(TableRow(line, {column: cell for column, cell in cells.items() if cell}, tuple(raw)))
             if len(rows) > LIMITS.csv_rows:
                 raise InvalidInput(f"{name} has more than {LIMITS.csv_rows} rows", field="csv")
@@ -113,8 +116,10 @@ def _check_columns(
         )
     for column in columns:
         if columns.count(column) > 1:
-            raise InvalidInput(f"{name} has the column {column!r} twice", field=column or "csv")
-        if column not in required and column not in optional:
+            raise InvalidInput(
+                f"{name} has the column {column!r} twice", field=column or "csv", hint="name each column once"
+            )
+        if column not in (*required, *optional, *REJECT_COLUMNS):
             raise InvalidInput(
                 f"{name} has the unknown column {column!r}",
                 field=column or "csv",
@@ -122,26 +127,39 @@ def _check_columns(
             )
     for column in required:
         if column not in columns:
-            raise InvalidInput(f"{name} lacks the column {column}", field=column)
+            raise InvalidInput(
+                f"{name} lacks the column {column}",
+                field=column,
+                hint=f"columns are {', '.join((*required, *optional))}",
+            )
+
+
+def check_rejects(path: Path, table: Path) -> None:
+    """InvalidInput if the rejects would be written over the table itself."""
+    if path.exists() and path.samefile(table):
+        raise InvalidInput(f"{path} is the table itself", field="rejects", hint="name another file")
 
 
 def write_rejects(path: Path, table: Table, problems: Sequence[Problem]) -> None:
     """The refused rows as a table: their own cells, then line, column and reason.
 
-    Without the last three columns it can be mended and handed in again.
+    The last three columns are passed over when the table is mended and handed in again.
     """
+    kept = [at for at, column in enumerate(table.columns) if column not in REJECT_COLUMNS]
     by_line: dict[int, list[Problem]] = {}
     for problem in problems:
         by_line.setdefault(problem.line, []).append(problem)
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow([*table.columns, "line", "rejected_column", "reason"])
+            writer.writerow([*(table.columns[at] for at in kept), *REJECT_COLUMNS])
             for row in table.rows:
                 found = by_line.get(row.line)
                 if found:
                     columns = "; ".join(each.column for each in found if each.column)
                     reasons = "; ".join(each.reason for each in found)
-                    writer.writerow([*row.raw, row.line, columns, reasons])
+                    cells = [row.raw[at] for at in kept if at < len(row.raw)]
+                    cells += [""] * (len(kept) - len(cells))
+                    writer.writerow([*cells, row.line, columns, reasons])
     except OSError as problem:
         raise InvalidInput(f"cannot write {path}: {problem.strerror}", field="rejects") from problem

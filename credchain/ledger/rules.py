@@ -275,7 +275,12 @@ def _erase(state: State, operation: Erase, sender: _Sender, context: BlockContex
         )
     # erased: once.
     if entry.erased is not None:
-        raise Rejected("erased", "the document is erased already", field="attestation")
+        raise Rejected(
+            "erased",
+            "the document is erased already",
+            field="attestation",
+            hint="nothing is left to erase; the status can still be changed",
+        )
     state.put(dossier.with_entry(replace(entry, erased=context.height)))
 
 

@@ -33,6 +33,8 @@ T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _MOST_BODY = LIMITS.message_bytes
+_ALWAYS = ("/healthz", "/metrics")
+"""Answered also when the node is busy: that is when operators ask."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Api:
         """Our errors as JSON with a fitting status; never a traceback."""
         with self.metrics.request() as under_way:
             try:
-                if under_way > LIMITS.requests_under_way:
+                if under_way > LIMITS.requests_under_way and request.path not in _ALWAYS:
                     raise NetworkError("the node is busy", hint=f"try again after {RETRY_AFTER} seconds")
                 return await handler(request)
             except Rejected as problem:
@@ -86,6 +88,12 @@ class Api:
             except web.HTTPException as problem:
                 shown = CredchainError(problem.reason or "refused", field="request")
                 return _error(problem.status, shown)
+            except ConnectionError:
+                logger.info("client_gone path=%s", request.path[:80])
+                raise
+            except Exception as problem:  # noqa: BLE001  # the top of a request
+                logger.error("internal_error kind=%s path=%s", type(problem).__name__, request.path[:80])
+                return _error(500, CredchainError("internal error", field="node"))
 
     # --- reads ----------------------------------------------------------------------------
 
@@ -184,7 +192,7 @@ class Api:
     # --- writes ---------------------------------------------------------------------------
 
     async def submit(self, request: web.Request) -> web.Response:
-        data = await request.read()
+        data = await _read(request)
         if len(data) > MAX_BYTES:
             raise InvalidInput(f"a transaction has at most {MAX_BYTES} bytes", field="transaction")
         try:
@@ -212,7 +220,7 @@ class Api:
         return _error(409, problem, rule=problem.rule, receipt=_base64(receipt.encode()))
 
     async def deposit(self, request: web.Request) -> web.Response:
-        body = _json(await request.read())
+        body = _json(await _read(request))
         documents = body.get("documents")
         if type(documents) is not list or not 1 <= len(documents) <= LIMITS.documents_per_deposit:
             raise InvalidInput(
@@ -245,6 +253,14 @@ class Api:
         signed = decode_request(ACKNOWLEDGE, await request.read())
         await self.call(lambda: self.ledger.acknowledge_mail(signed, now()))
         return web.json_response({"deleted": True})
+
+
+async def _read(request: web.Request) -> bytes:
+    """The body, if it arrives in time."""
+    try:
+        return await asyncio.wait_for(request.read(), LIMITS.request_timeout / SECOND)
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(reason="the request's body did not arrive in time") from None
 
 
 def _error(status: int, problem: CredchainError, **more: Any) -> web.Response:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from time import time_ns
+from time import monotonic, time_ns
 
 from ..certificates import Certificate, Millis, View, certify
 from ..encoding import Digest
@@ -36,17 +36,21 @@ def now() -> Millis:
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """A committed block and what did not get into it."""
+    """A committed block (None: there was nothing for it) and what did not get into it."""
 
-    certified: CertifiedHeader
+    certified: CertifiedHeader | None
     committed: tuple[Digest, ...]
     refused: tuple[Refusal, ...]
 
 
-def produce(ledger: LedgerPort, keys: KeyPair, transactions: list[Transaction], time: Millis) -> Produced:
-    """One block, on the ledger thread."""
+def produce(
+    ledger: LedgerPort, keys: KeyPair, transactions: list[Transaction], time: Millis, *, heartbeat: bool
+) -> Produced:
+    """One block, on the ledger thread; an empty one only if a heartbeat is due."""
     view = View(0)
     executed, refused = ledger.propose(transactions, time=time, view=view, proposer=keys.did)
+    if not executed.block.transactions and not heartbeat:
+        return Produced(None, (), tuple(refused))
     header = executed.block.header
     index = ledger.tip.validators.index_of(keys.did) or 0
     signature = certify(header.network, header.height, view, header.digest, keys.signing)
@@ -70,6 +74,7 @@ class Producer:
         self._on_ledger_thread = on_ledger_thread
         self._stopping = asyncio.Event()
         self.waiting_for_clock = False
+        self._heartbeat_at = monotonic()
 
     async def run(self) -> None:
         """Until `stop`, then one more block; a StorageError ends it, and the node with it."""
@@ -92,11 +97,18 @@ class Producer:
             return
         transactions = self._pool.candidates(_MOST_OPERATIONS)
         at = Millis(max(time, tip.time + 1))
-        produced = await self._on_ledger_thread(lambda: produce(self._ledger, self._keys, transactions, at))
+        heartbeat = monotonic() >= self._heartbeat_at
+        produced = await self._on_ledger_thread(
+            lambda: produce(self._ledger, self._keys, transactions, at, heartbeat=heartbeat)
+        )
         for each in produced.committed:
             self._pool.settle(each, None)
         for refusal in produced.refused:
             self._pool.settle(refusal.transaction.id, refusal.reason)
+        if produced.certified is None:
+            logger.info("refused transactions=%d", len(produced.refused))
+            return
+        self._heartbeat_at = monotonic() + LIMITS.heartbeat / SECOND
         header = produced.certified.header
         logger.info(
             "committed height=%d transactions=%d refused=%d",
@@ -111,7 +123,8 @@ class Producer:
             asyncio.ensure_future(self._stopping.wait()),
             *([] if self.waiting_for_clock else [asyncio.ensure_future(self._pool.arrived.wait())]),
         ]
-        timeout = 1 if self.waiting_for_clock else LIMITS.heartbeat / SECOND
+        due = max(0.0, self._heartbeat_at - monotonic())
+        timeout = 1.0 if self.waiting_for_clock else due
         try:
             await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -33,6 +33,14 @@ logger = logging.getLogger("credchain.node")
 _STOP_SECONDS = 3
 
 
+class _OneLine(logging.Formatter):
+    """One event a line: a library's traceback is not one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.exc_info = record.exc_text = record.stack_info = None
+        return super().format(record).replace("\n", " ")
+
+
 class _JsonLines(logging.Formatter):
     """One JSON object a line."""
 
@@ -46,11 +54,17 @@ class _JsonLines(logging.Formatter):
 def set_up_logging(log_format: str) -> None:
     """Events on standard error, one a line."""
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    text = _OneLine("%(asctime)s %(levelname)s %(message)s")
     handler.setFormatter(_JsonLines() if log_format == "json" else text)
-    root = logging.getLogger("credchain")
-    root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
+    for name, level in (
+        ("credchain", logging.INFO),
+        ("aiohttp", logging.WARNING),
+        ("asyncio", logging.ERROR),
+    ):
+        log = logging.getLogger(name)
+        log.handlers[:] = [handler]
+        log.setLevel(level)
+        log.propagate = False
 
 
 def check_validator(network: Network, keys: KeyPair) -> None:

@@ -6,6 +6,7 @@ with the replayed one, row by row and column by column; then the documents.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import tempfile
 from collections.abc import Callable
@@ -94,14 +95,19 @@ class _Audit:
             documents = self._check_documents()
             self._check_integrity()
             attestations = self._stored.execute("select count(*) from attestations").fetchone()[0]
-        except (sqlite3.Error, OverflowError, UnicodeDecodeError) as problem:
+        except (sqlite3.Error, OverflowError, ValueError) as problem:
             raise AuditMismatch(self._height, f"the database is damaged: {problem}") from problem
         return AuditReport(self._height, self._height, transactions, attestations, documents)
 
     def _check_about(self) -> None:
-        about = dict(self._stored.execute("select name, value from about"))
-        if about.get("network") != self._network.id.hex():
+        """Which network and schema it is: another network's ledger is no damage."""
+        query = "select name, value from about order by name"
+        found, expected = self._stored.execute(query).fetchall(), self._replayed.rows(query)
+        network = str(dict(row for row in found if len(row) == 2).get("network"))
+        if network != self._network.id.hex() and re.fullmatch("[0-9a-f]{64}", network):
             raise InvalidInput("the ledger is of another network", field="network")
+        if found != expected:
+            raise AuditMismatch(0, "what the database says about itself is damaged")
 
     def _replay(self) -> int:
         """Every block by the rules, into the fresh database."""
@@ -141,20 +147,31 @@ class _Audit:
         return self._replayed.place_of(transaction) is not None
 
     def _compare(self, table: str) -> None:
-        """Row by row, in the order of the replayed table's primary key, every column."""
-        keys = [row[1] for row in self._replayed.rows(f"pragma table_info({table})") if row[5]]
-        query = f"select * from {table} order by {', '.join(keys)}"  # noqa: S608  # our own names
-        columns = [row[1] for row in self._replayed.rows(f"pragma table_info({table})")]
+        """Row by row, merged by the replayed table's primary key, every column."""
+        described = self._replayed.rows(f"pragma table_info({table})")
+        columns = [row[1] for row in described]
+        keys = [row[0] for row in described if row[5]]
+        order = ", ".join(columns[key] for key in keys)
+        query = f"select * from {table} order by {order}"  # noqa: S608  # our own names
         stored = self._stored.execute(query)
+        if [each[0] for each in stored.description] != columns:
+            raise AuditMismatch(self._height, f"the table {table} has other columns")
         for expected in self._replayed.rows(query):
             found = stored.fetchone()
             if found != expected:
-                self._report(table, columns, expected, found)
+                self._report(table, columns, keys, expected, found)
         if (extra := stored.fetchone()) is not None:
-            self._report(table, columns, None, extra)
+            self._report(table, columns, keys, None, extra)
 
-    def _report(self, table: str, columns: list[str], expected: Any, found: Any) -> None:
-        row = expected if expected is not None else found
+    def _report(self, table: str, columns: list[str], keys: list[int], expected: Any, found: Any) -> None:
+        """The first difference: a row that lacks, one too many, or a column."""
+        if expected is not None and found is not None:
+            expected_key, found_key = (_sortable(row, keys) for row in (expected, found))
+            if found_key < expected_key:
+                expected = None
+            elif found_key > expected_key:
+                found = None
+        row = found if expected is None else expected
         place = columns.index("changed" if "changed" in columns else "height")
         height = row[place] if type(row[place]) is int else self._height
         if expected is None:
@@ -167,6 +184,8 @@ class _Audit:
     def _check_documents(self) -> int:
         count = 0
         for attestation, credential, text in self._stored.execute("select * from documents"):
+            if type(attestation) is not bytes or type(text) is not str:
+                raise AuditMismatch(self._height, "a document is stored as another type")
             rows = self._replayed.rows(
                 "select category, subject from attestations where id = ?", (attestation,)
             )
@@ -200,3 +219,9 @@ def _bytes(value: Any) -> bytes:
     if type(value) is not bytes:
         raise InvalidInput("a transaction is not bytes", field="transactions")
     return value
+
+
+def _sortable(row: Any, keys: list[int]) -> list[tuple[int, Any]]:
+    """A row's key in SQLite's order: NULL, then numbers, then text, then bytes."""
+    rank = {int: 1, float: 1, str: 2, bytes: 3}
+    return [(rank.get(type(row[key]), 0), row[key] if row[key] is not None else 0) for key in keys]

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from ..errors import InvalidInput, NetworkError, StorageError
@@ -43,6 +44,7 @@ def replace_file(path: Path, content: bytes, *, mode: int = READABLE) -> None:
     """Put a file in the place of another, atomically: readers see the old or the new one whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
         write_new(temporary, content, mode=mode)
         temporary.replace(path)
@@ -82,9 +84,23 @@ def parse_toml(text: str, what: str) -> dict[str, Any]:
         raise InvalidInput(f"{what} is nested too deep", field=what) from problem
 
 
+def _lock(descriptor: int, wait: float) -> None:
+    """OSError if it is still another's when the time is over."""
+    until = monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError:
+            if monotonic() >= until:
+                raise
+            sleep(0.02)
+
+
 @contextmanager
-def exclusive(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock file for as long as the body runs; NetworkError (busy) if another holds it.
+def exclusive(path: Path, what: str, *, wait: float = 0) -> Iterator[None]:
+    """Hold a lock file for as long as the body runs; NetworkError (busy) if another holds it, still
+    after ``wait`` seconds.
 
     The lock is the kernel's: it ends with the process, however that ends.
     """
@@ -95,7 +111,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         raise StorageError(f"cannot open {path}: {problem.strerror}") from problem
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor, wait)
         except OSError:
             owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
             raise NetworkError(

@@ -99,7 +99,15 @@ class Home:
 
 def load_network(path: Path) -> Network:
     """A network file; InvalidInput names what is wrong with it."""
-    return Network.parse(read_text(path, "network", at_most=LIMITS.network_file_bytes))
+    text = read_text(path, "network", at_most=LIMITS.network_file_bytes)
+    try:
+        return Network.parse(text)
+    except InvalidInput as problem:
+        raise InvalidInput(
+            f"{path}: {problem.message}",
+            field=problem.field,
+            hint=problem.hint or "ask an operator for network.json and join again",
+        ) from problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +134,7 @@ class Trust:
 
     def remember(self, network: Network, seen: Seen) -> None:
         """Keep the higher; StorageError if it cannot be written."""
-        with exclusive(self._lock, "the home's trust file"):
+        with exclusive(self._lock, "the home's trust file", wait=2):
             known = self._read()
             before = known.get(network.id.hex())
             if before is not None and before["height"] >= seen.height:

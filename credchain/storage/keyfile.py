@@ -170,7 +170,11 @@ def check_private(path: Path) -> None:
 
 
 def _read(path: Path, file_format: str, at_most: int) -> dict[str, Any]:
-    document = parse_json(read_text(path, "key file", at_most=at_most), "key file")
+    text = read_text(path, "key file", at_most=at_most)
+    try:
+        document = parse_json(text, "key file")
+    except InvalidInput:
+        raise _damaged(path, "format") from None
     if type(document) is not dict or document.get("format") != file_format:
         raise _damaged(path, "format")
     return document

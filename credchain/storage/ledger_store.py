@@ -173,10 +173,15 @@ class LedgerStore:
         self.network = network
         with storage_errors(f"cannot open {path}"):
             self._conn = sqlite3.connect(path, isolation_level=None, check_same_thread=True)
-            self._conn.execute("pragma journal_mode = wal")
-            self._conn.execute(f"pragma synchronous = {'full' if durable else 'off'}")
-            self._create()
-        self._check_network()
+        try:
+            with storage_errors(f"cannot open {path}"):
+                self._conn.execute("pragma journal_mode = wal")
+                self._conn.execute(f"pragma synchronous = {'full' if durable else 'off'}")
+                self._create()
+            self._check_network()
+        except BaseException:
+            self._conn.close()
+            raise
 
     def close(self) -> None:
         self._conn.close()

@@ -26,8 +26,8 @@ def transaction(conn: sqlite3.Connection) -> Iterator[None]:
     conn.execute("begin immediate")
     try:
         yield
+        conn.execute("commit")
     except BaseException:
         if conn.in_transaction:
             conn.execute("rollback")
         raise
-    conn.execute("commit")

@@ -395,7 +395,7 @@ class _Judge:
             self._category,
             placed.entry,
             issuer,
-            document.claims,
+            document,
             placed.where,
             checks,
             presented=presented,

@@ -8,7 +8,7 @@ issuer's, and its faults are reported.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ..certificates import Millis
@@ -169,7 +169,7 @@ def _judge(
             complete(dossier),
             *_NO_BUNDLE,
         )
-        yield judged(standpoint, category, entry, issuer, document.claims, where, checks)
+        yield judged(standpoint, category, entry, issuer, document, where, checks)
 
 
 def _document(
@@ -188,9 +188,8 @@ def _document(
         )
     text = state.document(entry.credential)
     if text is None:
-        return JudgedDocument.all(
-            Outcome.UNKNOWN, "the node does not have the published document: ask the issuer"
-        )
+        unknown = JudgedDocument.all(Outcome.UNKNOWN, "no node has the published document: ask the issuer")
+        return replace(unknown, missing=True)
     return _judge_document(text, entry, category, subject)
 
 

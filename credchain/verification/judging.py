@@ -88,6 +88,7 @@ class JudgedDocument:
 
     checks: tuple[Check, ...]
     claims: Claims | None = None
+    missing: bool = False
 
     @staticmethod
     def all(outcome: Outcome, detail: str) -> JudgedDocument:
@@ -202,7 +203,7 @@ def judged(
     category: Category,
     entry: Entry,
     issuer: Member | None,
-    claims: Claims | None,
+    document: JudgedDocument,
     where: Standing,
     checks: tuple[Check, ...],
     *,
@@ -222,9 +223,10 @@ def judged(
         valid_until=entry.valid_until if shown else None,
         standing=where,
         verdict=_verdict(findings, where, presented=presented),
-        claims=claims if shown else None,
+        claims=document.claims if shown else None,
         checks=tuple(sorted(checks, key=lambda check: check.id)),
         presented=presented,
+        document_missing=document.missing,
     )
 
 

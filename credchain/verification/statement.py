@@ -18,8 +18,9 @@ class CredentialResult:
     """One entry of a dossier, judged. ``claims`` is None where they are not disclosed.
 
     After a failed check 1, 5 or 6 ``status``, dates and claims are None: nothing of the credential
-    is shown as fact. ``verdict`` is a `Verdict`, "history", or "undisclosed" for an entry
-    in force of which the bundle has no document (``presented`` is False).
+    is shown as fact. ``verdict`` is a `Verdict`, "history", or "undisclosed" for an entry in force of
+    which the bundle has no document (``presented`` is False). ``document_missing``: the node gave no
+    document of a published entry; another node may have it.
     """
 
     category: str
@@ -35,6 +36,7 @@ class CredentialResult:
     claims: Claims | None
     checks: tuple[Check, ...]
     presented: bool = True
+    document_missing: bool = False
 
     def json(self) -> dict[str, Any]:
         return {
@@ -74,6 +76,11 @@ class Statement:
     absent: tuple[str, ...]
     checks: tuple[Check, ...]
     sentence: str
+
+    @property
+    def lacks_documents(self) -> bool:
+        """Whether another node may know more."""
+        return any(each.document_missing for each in self.credentials)
 
     def json(self) -> dict[str, Any]:
         """The keys of ``verify --json``."""

@@ -59,7 +59,6 @@ class Wallet:
                 "this home is not a radiologist's",
                 field="home",
                 hint="credchain init --radiologist makes one",
-,
             )
         self._store = store
         self._client = client

@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from .conftest import Played
 from .network import Done, default_port, node_of, on_terminal, run
 
 STEPS: Final = (
@@ -37,22 +38,10 @@ def section(text: str, start: str) -> str:
     return found[0]
 
 
-@pytest.fixture(scope="session")
-def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Done, list[str]]:
-    """The demo without --keep, and what it left in the temporary folder and where it was called."""
-    folder = tmp_path_factory.mktemp("demo")
-    temporary = tmp_path_factory.mktemp("temporary")
-    with default_port():
-        done = run("demo", cwd=folder, TMPDIR=str(temporary), expect=0)
-    return done, [str(each) for place in (folder, temporary) for each in place.iterdir()]
-
-
 @pytest.mark.parametrize("title,command,code,words", STEPS, ids=[each[0] for each in STEPS])
-def test_step(
-    played: tuple[Done, list[str]], title: str, command: str, code: int, words: tuple[str, ...]
-) -> None:
+def test_step(played: Played, title: str, command: str, code: int, words: tuple[str, ...]) -> None:
     """Each step shows its command, the words that matter and its exit code."""
-    body = section(played[0].out, title)
+    body = section(played.done.out, title)
     assert f"$ credchain {command}" in body
     for word in words:
         assert word in body
@@ -60,31 +49,21 @@ def test_step(
     assert codes == ([code] if code else [])
 
 
-def test_the_steps_are_all_there_are(played: tuple[Done, list[str]]) -> None:
-    titles = list(sections(played[0].out))
+def test_the_steps_are_all_there_are(played: Played) -> None:
+    titles = list(sections(played.done.out))
     assert len(titles) == len(STEPS) + 1
     assert titles[-1].startswith("That was the story")
 
 
-def test_a_file_gets_plain_text(played: tuple[Done, list[str]]) -> None:
+def test_a_file_gets_plain_text(played: Played) -> None:
     """No escape sequences, no carriage returns; nothing on standard error. `run` looks for escapes."""
-    done, _ = played
-    assert "\r" not in done.out
-    assert done.err == ""
+    assert "\r" not in played.done.out
+    assert played.done.err == ""
 
 
-def test_nothing_is_left_behind(played: tuple[Done, list[str]]) -> None:
-    _, left = played
-    assert left == []
-
-
-def test_it_needs_no_home(tmp_path: Path) -> None:
-    """A home and a passphrase of one's own are neither used nor touched."""
-    home = tmp_path / "home"
-    with default_port():
-        done = run("demo", "--keep", tmp_path / "made", home=home, passphrase=None, cwd=tmp_path)
-    assert done.code == 0, done
-    assert not home.exists()
+def test_nothing_is_left_behind(played: Played) -> None:
+    """Neither where it was called, nor in the temporary folder, nor in a home."""
+    assert played.left == []
 
 
 # --- --keep -----------------------------------------------------------------------------------

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from credchain.cli.main import app
 from typer.main import get_command
 
-from credchain.cli.main import app
 from tests.network.node_process import PATIENCE, ROOT, environment, free_port
 
+from .conftest import Played
 from .network import NAVARRO, copy_samples, default_port, home_content, node_of, run
 
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -159,9 +160,7 @@ def session_lines() -> list[str]:
     """What the session runs: everything but what makes and enters the environment that tests run in."""
     found = []
     for heading in (*BEFORE, *ROLES.values()):
-        found += [
-            each for each in commands_under(heading) if not each.startswith(VENV) and each != ACTIVATE
-        ]
+        found += [each for each in commands_under(heading) if not each.startswith(VENV) and each != ACTIVATE]
     return found
 
 
@@ -248,11 +247,10 @@ def test_the_two_commands_are_what_ci_runs() -> None:
     assert re.findall(pattern[1], README, re.MULTILINE) == [tests]
 
 
-def test_the_demo_command() -> None:
+def test_the_demo_command(played: Played) -> None:
     """`credchain demo`, which is what the first command ends with."""
-    with default_port():
-        done = run("demo", expect=0)
-    assert "That was the story" in done.out
+    assert played.done.code == 0
+    assert "That was the story" in played.done.out
 
 
 # --- a test a role ----------------------------------------------------------------------------

@@ -281,6 +281,9 @@ BOARD_CLAIMS: Final[dict[str, Any]] = {
 }
 
 
+_PAST: Final = Millis(1_700_000_000_000)
+
+
 def make_credential(made: MadeNetwork, number: int, category: str = "board_certification") -> Credential:
     """A board certification of the test issuer, another one for each number."""
     claims = check_claims(made.network.category(category), BOARD_CLAIMS)
@@ -290,8 +293,8 @@ def make_credential(made: MadeNetwork, number: int, category: str = "board_certi
         issuer=keys.did,
         category=category,
         subject=npi_subject(category, some_npi(number)),
-        issued_at=START,
-        valid_from=START,
+        issued_at=_PAST,
+        valid_from=_PAST,
         valid_until=None,
         claims=claims,
         salts=[sha256(f"salt {number} {place}".encode()).digest()[:16] for place in range(len(claims))],

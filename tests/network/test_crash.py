@@ -7,7 +7,6 @@ The tests then open what was left.
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sqlite3
@@ -118,7 +117,10 @@ def _nothing(path: Path) -> None:
 
 
 def _blocks_before(height: int) -> Callable[[Path], None]:
-    return lambda path: history().file(path, height - 1) and None
+    def prepare(path: Path) -> None:
+        history().file(path, height - 1)
+
+    return prepare
 
 
 def _block(height: int) -> Callable[[Path], None]:
@@ -169,7 +171,7 @@ def _start_counting() -> None:
 
 
 def _connect_and_trace(*arguments: Any, **how: Any) -> sqlite3.Connection:
-    conn = _REAL_CONNECT(*arguments, **how)
+    conn: sqlite3.Connection = _REAL_CONNECT(*arguments, **how)
     conn.set_trace_callback(_counter)
     return conn
 
@@ -285,13 +287,17 @@ class _Faulty(sqlite3.Connection):
 @contextmanager
 def _fault(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     _Faulty.left = 0
+    opened: list[sqlite3.Connection] = []
 
     def connect(*arguments: Any, **how: Any) -> sqlite3.Connection:
-        return _REAL_CONNECT(*arguments, factory=_Faulty, **how)
+        opened.append(_REAL_CONNECT(*arguments, factory=_Faulty, **how))
+        return opened[-1]
 
     with monkeypatch.context() as patched:
         patched.setattr(sqlite3, "connect", connect)
         yield
+    for conn in opened:  # a constructor that failed gives nothing to close
+        conn.close()
 
 
 def _arm(number: int, *, after: bool) -> None:
@@ -343,7 +349,6 @@ def test_a_fault_at_each_call_of_founding_a_ledger(
                 failures += 1
             armed = _Faulty.left > 0
             _arm(0, after=False)
-            gc.collect()  # a constructor that failed gives nothing to close
         _check_ledger(path, {0})
         if armed:
             break
@@ -506,7 +511,9 @@ def test_another_networks_envelopes_are_not_this_ones(tmp_path: Path) -> None:
     other.close()
 
 
-@pytest.mark.parametrize("content", [b"no database at all, but long enough for one" * 200, b"SQLite format 3\x00"])
+@pytest.mark.parametrize(
+    "content", [b"no database at all, but long enough for one" * 200, b"SQLite format 3\x00"]
+)
 def test_a_members_database_that_is_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "member.db"
     path.write_bytes(content)
