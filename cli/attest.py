@@ -38,27 +38,41 @@ def _issuer(session: Session, category: Category) -> Issuer:
 
 
 def _check_category(session: Session, name: str) -> Category:
-    """The category, if an NPI leads to it and its documents are published."""
+    """The category, if it is attested by this command."""
     from credchain.errors import InvalidInput
 
     category = session.network.category(name)
-    if not category.by_npi:
+    if category.by_npi and not category.published:
         raise InvalidInput(
-            f"{name} is private to its holder: an NPI does not lead to it",
+            f"{name} is sealed to its holder and attested when the radiologist enrols",
             field="category",
-            hint="ask the radiologist for an address in this category",
-        )
-    if not category.published:
-        raise InvalidInput(
-            f"{name} is sealed to its holder and attested when the radiologist enrols", field="category"
+            hint="credchain enroll CARD --npi NPI",
         )
     return category
+
+
+def _whom(category: Category, npi: str | None, to: str | None) -> str:
+    """The NPI or the address, whichever leads to the category's subject."""
+    from credchain.errors import InvalidInput
+
+    if category.by_npi:
+        if npi is None:
+            raise InvalidInput(f"{category.name} is attested by NPI", field="to", hint="give --npi NPI")
+        return npi
+    if to is None:
+        raise InvalidInput(
+            f"{category.name} is private to its holder: an NPI does not lead to it",
+            field="npi",
+            hint=f"ask the radiologist for what credchain wallet address {category.name} prints; give --to",
+        )
+    return to
 
 
 def attest(
     session: Session,
     category: Annotated[str, typer.Argument(help="See credchain categories.")],
     npi: Annotated[str | None, typer.Option(help="The radiologist's NPI.")] = None,
+    to: Annotated[str | None, typer.Option(help="The radiologist's address, for private categories.")] = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="CLAIM=VALUE, repeatable.")] = None,
     claims: Annotated[Path | None, typer.Option(help="JSON file with the claims.")] = None,
     start: Annotated[str | None, typer.Option("--from", help="First day, YYYY-MM-DD; today.")] = None,
@@ -73,7 +87,7 @@ def attest(
     """Attest one credential, or a table of them. What is printed as attested is final."""
     from credchain.errors import InvalidInput
 
-    single = {"--npi": npi, "--set": sets, "--claims": claims, "--out": out}
+    single = {"--npi": npi, "--to": to, "--set": sets, "--claims": claims, "--out": out}
     if table is not None:
         for name, value in single.items():
             if value:
@@ -84,15 +98,20 @@ def attest(
         return
     if dry_run or partial or rejects:
         raise InvalidInput("--dry-run, --partial and --rejects go with --csv", field="csv")
-    if npi is None:
-        raise InvalidInput("say whom: --npi NPI, or --csv FILE", field="npi")
-    _attest_one(session, category, npi, sets or [], claims, start, until, renews, out)
+    if (npi is None) == (to is None):
+        raise InvalidInput(
+            "say whom, in one way",
+            field="npi",
+            hint="--npi NPI, --to ADDRESS for private categories, or --csv FILE",
+        )
+    _attest_one(session, category, npi, to, sets or [], claims, start, until, renews, out)
 
 
 def _attest_one(
     session: Session,
     name: str,
-    npi: str,
+    npi: str | None,
+    to: str | None,
     sets: list[str],
     file: Path | None,
     start: str | None,
@@ -105,8 +124,8 @@ def _attest_one(
     row = _single_row(
         category,
         _issuer(session, category),
-        npi=npi,
-        claims=_claims(category, sets, file),
+        to=_whom(category, npi, to),
+        claims=read_claims(category, sets, file),
         valid_from=None,
         valid_until=None,
         defaults=_defaults(session, start, until),
@@ -117,7 +136,7 @@ def _attest_one(
     if session.as_json:
         print_json(sent)
         return
-    say(f"attested: {category.title} for NPI {npi}")
+    say(f"attested: {category.title} for {f'NPI {npi}' if npi else 'the holder of the address'}")
     pairs = [(key, sent[key]) for key in ("attestation", "transaction", "height", "time")]
     print_pairs([pair for pair in pairs if pair[1] is not None])
 
@@ -164,6 +183,7 @@ async def _send_one(
     from credchain.errors import InvalidInput, StorageError
     from credchain.issuing.attesting import AUTO, Attesting
     from credchain.issuing.changing import find
+    from credchain.issuing.holders import confirm
     from credchain.ledger.blocks import Receipt
 
     async with open_office(session) as office:
@@ -174,6 +194,9 @@ async def _send_one(
             except InvalidInput as problem:
                 problem.field = "renews"
                 raise
+        confirmed, unconfirmed = await confirm(office.client, [row])
+        for found in unconfirmed:
+            raise InvalidInput(found.reason, field=found.column or "to")
         attesting = Attesting(
             office.store,
             office.client,
@@ -183,7 +206,7 @@ async def _send_one(
             session.now,
             renews=renewed,
         )
-        outcome = await attesting.run([row], partial=False, resumed=office.resumed)
+        outcome = await attesting.run(confirmed, partial=False, resumed=office.resumed)
         for found in outcome.problems:
             raise InvalidInput(
                 found.reason,
@@ -214,7 +237,8 @@ async def _send_one(
         return body, issued.document
 
 
-def _claims(category: Category, sets: list[str], file: Path | None) -> dict[str, Any]:
+def read_claims(category: Category, sets: list[str], file: Path | None) -> dict[str, Any]:
+    """From a JSON file and --set, the latter winning; typed by the schema."""
     from credchain.credentials.categories import claim_from_text, parse_json
     from credchain.errors import InvalidInput
     from credchain.limits import LIMITS
@@ -298,11 +322,19 @@ def _attest_table(
 async def _send_table(
     session: Session, category: Category, rows: list[AttestRow], renews: str | None, *, partial: bool
 ) -> Any:
-    from credchain.issuing.attesting import Attesting
+    from credchain.issuing.attesting import Attesting, Outcome
+    from credchain.issuing.holders import confirm
 
     async with open_office(session) as office:
         attesting = Attesting(
             office.store, office.client, office.outbox, session.keys, category, session.now, renews=renews
         )
-        with progress(len(rows), "attesting") as advance:
-            return await attesting.run(rows, partial=partial, resumed=office.resumed, progress=advance)
+        confirmed, unconfirmed = await confirm(office.client, rows)
+        if unconfirmed and not partial:
+            return Outcome(problems=unconfirmed)
+        with progress(len(confirmed), "attesting") as advance:
+            outcome = await attesting.run(
+                confirmed, partial=partial, resumed=office.resumed, progress=advance
+            )
+        outcome.problems.extend(unconfirmed)
+        return outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ from .output import note, print_json, print_table, printable, say, short
 from .session import Session, command
 
 if TYPE_CHECKING:
-    from credchain.verification.by_npi import Question
+    from credchain.certificates import Millis
     from credchain.verification.statement import CredentialResult, Statement
 
 PANEL = "Hospitals"
@@ -29,30 +30,72 @@ _OUTCOME_WORDS = {"pass": "pass", "fail": "FAIL", "unknown": "UNKNOWN", "not_app
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "verify", panel=PANEL, example="credchain verify 2012345676")(verify)
+    command(
+        app,
+        "verify",
+        panel=PANEL,
+        example="credchain verify 2012345676; credchain verify bundle.ccb --offline --max-age 7d",
+    )(verify)
 
 
 def verify(
     session: Session,
-    what: Annotated[str, typer.Argument(metavar="NPI", help="Ten digits.")],
+    what: Annotated[str, typer.Argument(metavar="NPI|FILE|-", help="Ten digits, or a bundle.")],
     category: Annotated[
-        list[str] | None, typer.Option(help="A category that you require; repeatable.")
+        list[str] | None, typer.Option(help="With an NPI: a category that you require; repeatable.")
     ] = None,
     max_age: Annotated[
         str | None, typer.Option(help="How old the ledger's head may be: 60s, 15m, 7d.")
     ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Judge a bundle as of its own header, without a node.")
+    ] = False,
+    save: Annotated[
+        Path | None, typer.Option(help="Keep input, trust anchor and result in this new folder.")
+    ] = None,
 ) -> None:
-    """Verify a radiologist by NPI, with proofs from a node that need not be trusted."""
+    """Verify a radiologist by NPI, or a bundle: with proofs, from a node that need not be trusted."""
     from credchain.certificates import Millis
     from credchain.credentials.dates import parse_duration
+    from credchain.errors import InvalidInput
+    from credchain.limits import LIMITS
+
+    age = Millis(LIMITS.freshness) if max_age is None else parse_duration(max_age, "max-age")
+    if save is not None and save.exists():
+        raise InvalidInput(f"{save} exists and is not overwritten", field="save", hint="name a new folder")
+    if _is_npi(what):
+        if offline:
+            raise InvalidInput(
+                "--offline is for bundles", field="offline", hint="a bundle has its own proofs"
+            )
+        statement = _verify_npi(session, what, category or [], age)
+        evidence = b""
+    else:
+        if category:
+            raise InvalidInput("--category goes with an NPI", field="category", hint="a bundle has its scope")
+        evidence = _read_bundle(what)
+        statement = _verify_bundle(session, evidence, age, offline=offline)
+    if save is not None:
+        _save(session, save, statement, evidence)
+    session.exit_code = OF_VERDICT[statement.verdict.value]
+    if session.as_json:
+        print_json(statement.json())
+    else:
+        _show(session, statement)
+
+
+def _is_npi(what: str) -> bool:
+    """Ten digits are an NPI; so is what could only be a mistyped one."""
+    return what.isdigit() or (what != "-" and not Path(what).exists() and not set("./\\") & set(what))
+
+
+def _verify_npi(session: Session, what: str, category: list[str], age: Millis) -> Statement:
     from credchain.credentials.npi import parse_npi
     from credchain.errors import NetworkError
-    from credchain.limits import LIMITS
     from credchain.verification.by_npi import Question, check_categories, could_not_check
 
     npi = parse_npi(what)
-    required = check_categories(session.network, category or [])
-    age = Millis(LIMITS.freshness) if max_age is None else parse_duration(max_age, "max-age")
+    required = check_categories(session.network, category)
     seen = session.home.trust.seen(session.network)
 
     def question(seen_height: int) -> Question:
@@ -71,15 +114,84 @@ def verify(
             return await client.verify(question)
 
     try:
-        statement = session.run(ask())
+        return session.run(ask())
     except NetworkError as problem:
-        statement = could_not_check(question(seen.height), problem.message)
         note(f"hint: {problem.hint}")
-    session.exit_code = OF_VERDICT[statement.verdict.value]
-    if session.as_json:
-        print_json(statement.json())
-    else:
-        _show(session, statement)
+        return could_not_check(question(seen.height), problem.message)
+
+
+def _read_bundle(what: str) -> bytes:
+    import sys
+
+    from credchain.errors import InvalidInput
+    from credchain.limits import LIMITS
+    from credchain.storage.files import read_file
+
+    if what == "-":
+        return sys.stdin.buffer.read(LIMITS.bundle_bytes + 1)
+    path = Path(what)
+    if path.is_dir():
+        raise InvalidInput(f"{what} is a folder", field="bundle", hint="name the bundle's file")
+    return read_file(path, "bundle", at_most=LIMITS.bundle_bytes)
+
+
+def _verify_bundle(session: Session, data: bytes, age: Millis, *, offline: bool) -> Statement:
+    """Online on fresh evidence; offline on the bundle's own, judged by its age."""
+    from credchain.errors import InvalidInput, NetworkError, ProofError
+    from credchain.verification.bundle import Bundle, open_bundle
+    from credchain.verification.by_bundle import (
+        BundleQuestion,
+        evidence_failed,
+        malformed_bundle,
+        verify_bundle,
+    )
+    from credchain.verification.evidence import open_answer
+
+    network, keys = session.network, session.keys
+    content = open_bundle(data, keys.encryption)
+    try:
+        bundle = Bundle.decode(content)
+    except InvalidInput as problem:
+        return malformed_bundle(session.now(), problem)
+    seen = session.home.trust.seen(network)
+    question = BundleQuestion(
+        network=network,
+        bundle=bundle,
+        audience=keys.did,
+        now=session.now(),
+        max_age=age,
+        seen_height=0 if offline else seen.height,
+        trusted_at=seen.time,
+    )
+    if offline:
+        try:
+            return verify_bundle(question, open_answer(bundle.evidence, network))
+        except ProofError as problem:
+            return evidence_failed(question, problem)
+
+    async def ask() -> Statement:
+        async with session.client(max_age=age) as client:
+            return await client.verify_bundle(question)
+
+    try:
+        return session.run(ask())
+    except NetworkError as problem:
+        note(f"hint: {problem.hint or 'try --offline --max-age 7d'}")
+        return evidence_failed(question, problem)
+
+
+def _save(session: Session, folder: Path, statement: Statement, evidence: bytes) -> None:
+    """What was given, the trust anchor it was judged by, and the result: for a later look."""
+    import json
+
+    from credchain.storage.files import PRIVATE, write_new
+
+    result = json.dumps(statement.json(), indent=2).encode() + b"\n"
+    write_new(folder / "result.json", result, mode=PRIVATE)
+    write_new(folder / "network.json", json.dumps(session.network.json(), indent=2).encode() + b"\n")
+    if evidence:
+        write_new(folder / "bundle.ccb", evidence, mode=PRIVATE)
+    note(f"kept in {folder}")
 
 
 def _show(session: Session, statement: Statement) -> None:
@@ -122,7 +234,7 @@ def _row(session: Session, each: CredentialResult) -> tuple[str | None, ...]:
         return "" if time is None else day_of(time)
 
     return (
-        session.network.category(each.category).title,
+        _title(session, each.category),
         each.verdict.replace("_", " "),
         (each.status or "").replace("_", " "),
         day(each.valid_from),
@@ -130,6 +242,12 @@ def _row(session: Session, each: CredentialResult) -> tuple[str | None, ...]:
         each.issuer_name or each.issuer,
         short(each.attestation.hex()),
     )
+
+
+def _title(session: Session, category: str) -> str:
+    """The category's title; a document may name one that the network does not have."""
+    known = session.network.categories.get(category)
+    return known.title if known else printable(category) or "(unreadable)"
 
 
 def _show_claims(session: Session, each: CredentialResult) -> None:

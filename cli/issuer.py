@@ -6,6 +6,7 @@ import typer
 
 from .attest import attest
 from .catalog import categories
+from .enroll import enroll
 from .session import command
 from .status import erase, issued, status
 
@@ -30,3 +31,9 @@ def register(app: typer.Typer) -> None:
     )(status)
     command(app, "issued", panel=PANEL, example="credchain issued --npi 2012345676")(issued)
     command(app, "erase", panel=PANEL, example="credchain erase 3f9a01c2 --reason erasure_request")(erase)
+    command(
+        app,
+        "enroll",
+        panel=PANEL,
+        example="credchain enroll member.toml --npi 2012345676 --set family_name=Navarro",
+    )(enroll)

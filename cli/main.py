@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 from typer.exceptions import TyperException
 
-from . import demo, hospital, issuer, member, operator
+from . import demo, hospital, issuer, member, operator, wallet
 from .exit_codes import ExitCode
 from .output import note, print_error, reader_gone
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for role in (demo, hospital, issuer, member, operator):
+for role in (demo, hospital, issuer, wallet, member, operator):
     role.register(app)
 
 

@@ -18,6 +18,8 @@ def register(app: typer.Typer) -> None:
     command(app, "init", panel=PANEL, example='credchain init --name "Example Board"')(init)
     command(app, "join", panel=PANEL, example="credchain join network.json --expect FINGERPRINT")(join)
     command(app, "whoami", panel=PANEL, example="credchain whoami")(whoami)
+    command(app, "backup", panel=PANEL, example="credchain backup --out backup.json")(backup)
+    command(app, "restore", panel=PANEL, example="credchain restore backup.json --home NEW")(restore)
     command(app, "members", panel=PANEL, example="credchain members --role issuer")(members)
 
 
@@ -25,13 +27,27 @@ def init(
     session: Session,
     name: Annotated[str, typer.Option(help="Your organisation's name.")],
     validator: Annotated[bool, typer.Option("--validator", help="Also make a node's settings.")] = False,
+    radiologist: Annotated[
+        bool, typer.Option("--radiologist", help="Make a wallet; the card names nobody.")
+    ] = False,
+    backup: Annotated[
+        Path | None, typer.Option(help="With --radiologist: where the first backup goes.")
+    ] = None,
     peer: Annotated[str | None, typer.Option(help="HOST:PORT for other validators.")] = None,
     api: Annotated[str | None, typer.Option(help="URL for clients.")] = None,
 ) -> None:
-    """Make keys and a member card to send to whoever founds the network."""
+    """Make keys and a member card to send to whoever founds the network, or enrols you."""
+    from credchain.errors import InvalidInput
     from credchain.node.founding import make_home
 
     home = session.home
+    if radiologist:
+        if validator or peer or api:
+            raise InvalidInput("a radiologist runs no node here", field="radiologist")
+        _init_radiologist(session, name, backup)
+        return
+    if backup is not None:
+        raise InvalidInput("--backup goes with --radiologist", field="backup")
     card = make_home(
         home,
         name,
@@ -45,6 +61,69 @@ def init(
         return
     print_pairs([("DID", card.did), ("home", home.path), ("card", home.card)])
     note(f"Send {home.card} to the network's founder, and keep a backup of {home.keys}.")
+
+
+def _init_radiologist(session: Session, name: str, backup: Path | None) -> None:
+    """The private categories are the network's: the card commits to the subjects in them."""
+    from credchain.encoding import check_text
+    from credchain.node.founding import make_radiologist
+
+    check_text(name, "name")
+    home, network = session.home, session.network
+    place = backup or home.path / f"first-backup-{day(session.now())}.json"
+    private = [each for each, category in network.categories.items() if not category.by_npi]
+    joined = home.network_file.read_bytes() if home.network_file.exists() else None
+    card = make_radiologist(home, session.passphrase(confirm=True), private, place, joined)
+    if session.as_json:
+        found = {"did": card.did, "home": str(home.path), "card": str(home.card), "backup": str(place)}
+        print_json(found)
+        return
+    print_pairs([("DID", card.did), ("home", home.path), ("card", home.card), ("backup", place)])
+    note(f"Move {place} to a safe place: it alone has your recovery key.")
+    note(f"Then take {home.card} to an identity issuer, who enrols you.")
+
+
+def day(time: int) -> str:
+    from credchain.credentials.dates import day_of
+
+    return day_of(time)
+
+
+def backup(
+    session: Session,
+    out: Annotated[Path, typer.Option(help="A new file.")],
+) -> None:
+    """Write an encrypted backup of this home: keys, network, and the wallet's documents."""
+    from credchain.storage.backup import backup_of, write_backup
+
+    passphrase = session.passphrase()
+    made = backup_of(session.home, session.home.unlock(passphrase))
+    write_backup(out, made, passphrase)
+    if session.as_json:
+        print_json({"did": made.keys.did, "backup": str(out), "documents": len(made.documents)})
+        return
+    print_pairs([("DID", made.keys.did), ("backup", out), ("documents", len(made.documents))])
+    if made.keys.link_secret is not None:
+        note("Your recovery key is not in it: keep the first backup, which init made.")
+
+
+def restore(
+    session: Session,
+    file: Annotated[Path, typer.Argument(metavar="BACKUP", help="A backup of a home.")],
+) -> None:
+    """Make this home anew from a backup."""
+    from credchain.storage.backup import read_backup
+    from credchain.storage.backup import restore as restore_home
+
+    passphrase = session.passphrase()
+    found = read_backup(file, passphrase)
+    restore_home(session.home, found, passphrase, session.now())
+    if session.as_json:
+        shown = {"did": found.keys.did, "home": str(session.home.path), "documents": len(found.documents)}
+        print_json(shown)
+        return
+    print_pairs([("DID", found.keys.did), ("home", session.home.path), ("documents", len(found.documents))])
+    note("Next: credchain wallet sync, which fetches what the backup lacks.")
 
 
 def join(

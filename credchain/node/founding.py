@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..certificates import Millis
 from ..credentials.categories import parse_category
+from ..credentials.subjects import HolderSubjects
 from ..encoding import check_text
 from ..errors import InvalidInput, StorageError
 from ..keys import Did
@@ -25,6 +26,7 @@ from ..ledger.network import (
 )
 from ..ledger.records import CategoryRule, Parameters
 from ..limits import LIMITS
+from ..storage.backup import Backup, new_recovery_key, write_backup
 from ..storage.card_file import card_text, read_card
 from ..storage.files import parse_toml, read_text, write_new
 from ..storage.home import Home, packaged_categories, slug
@@ -107,6 +109,40 @@ def make_home(
     )
     write_keys(home.keys, pair, passphrase)
     write_new(home.card, card_text(card, card.sign(pair.signing)).encode())
+    return card
+
+
+def make_radiologist(
+    home: Home, passphrase: str, categories: Iterable[str], backup: Path, network: bytes | None
+) -> MemberCard:
+    """A radiologist's keys, card and first backup. The card names nobody; it commits to the subjects
+    in these private categories, once and for all.
+    """
+    if home.keys.exists():
+        raise InvalidInput(
+            f"{home.path} has keys already, and they are never overwritten",
+            field="home",
+            hint="use another --home for another member",
+        )
+    if backup.exists():
+        raise InvalidInput(f"{backup} exists and is not overwritten", field="backup", hint="name a new file")
+    pair = KeyPair.generate(radiologist=True)
+    recovery_seed, recovery = new_recovery_key()
+    card = MemberCard(
+        pair.signing.public,
+        pair.encryption.public,
+        recovery=recovery,
+        subjects_root=HolderSubjects.of(pair.link_secret or b"", categories).root,
+    )
+    text = card_text(card, card.sign(pair.signing)).encode()
+    # The backup first: keys that exist nowhere else must not be relied on.
+    write_backup(backup, Backup(pair, text, recovery_seed, network), passphrase)
+    try:
+        write_keys(home.keys, pair, passphrase)
+        write_new(home.card, text)
+    except BaseException:
+        backup.unlink(missing_ok=True)
+        raise
     return card
 
 

@@ -38,6 +38,11 @@ def card_text(card: MemberCard, signature: bytes) -> str:
 
 def read_card(path: Path) -> MemberCard:
     """A card whose signature holds; InvalidInput says what does not."""
+    return read_card_with_proof(path)[0]
+
+
+def read_card_with_proof(path: Path) -> tuple[MemberCard, bytes]:
+    """The card, and its signature, which holds."""
     card, signature = parse_card(read_text(path, "member card", at_most=CARD_BYTES), str(path))
     if not card.signed_by_its_key(signature):
         raise InvalidInput(
@@ -45,7 +50,7 @@ def read_card(path: Path) -> MemberCard:
             field="signature",
             hint="ask its owner to send it again",
         )
-    return card
+    return card, signature
 
 
 def parse_card(text: str, what: str) -> tuple[MemberCard, bytes]:

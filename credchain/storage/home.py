@@ -58,6 +58,10 @@ class Home:
         return self.path / "member.db"
 
     @property
+    def wallet(self) -> Path:
+        return self.path / "wallet.db"
+
+    @property
     def node_lock(self) -> Path:
         return self.path / "node.lock"
 
