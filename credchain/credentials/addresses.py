@@ -15,7 +15,7 @@ from .. import keys
 from ..encoding import Digest, Fields, Value, decode, digest, encode
 from ..errors import InvalidInput
 from ..keys import Did, PublicKey, SigningKey
-from .subjects import Opening
+from .subjects import SALT_BYTES, Opening, make_opening
 
 PREFIX: Final = "ccaddr1"
 _TAG_BYTES: Final = 8
@@ -43,12 +43,20 @@ class Address:
         return PREFIX + base58.b58encode_check(encode(self._fields())).decode()
 
     def _fields(self) -> dict[str, Value]:
+        """Letters for names: people paste this. ``k`` is absent where the key is the holder's first."""
+        opening = self.opening
+        other: dict[str, Value] = {} if keys.did_of(self.key) == self.holder else {"k": self.key}
         return {
-            "network": self.network,
-            "holder": keys.key_of(self.holder),
-            "key": self.key,
-            "opening": self.opening.fields(),
-            "signature": self.signature,
+            "n": self.network,
+            "h": keys.key_of(self.holder),
+            "c": opening.category,
+            "s": opening.subject,
+            "t": opening.salt,
+            "i": opening.index,
+            "m": opening.count,
+            "p": b"".join(opening.path),
+            "g": self.signature,
+            **other,
         }
 
     @staticmethod
@@ -88,11 +96,19 @@ def _signed(network: Digest, holder: Did, opening: Opening) -> Digest:
 
 
 def _read(fields: Fields) -> Address:
-    holder = keys.did_of(PublicKey(fields.binary("holder", keys.PUBLIC_KEY_BYTES)))
+    first = PublicKey(fields.binary("h", keys.PUBLIC_KEY_BYTES))
+    other = PublicKey(fields.binary("k", keys.PUBLIC_KEY_BYTES)) if fields.has("k") else first
     return Address(
-        network=fields.binary("network", _TAG_BYTES),
-        holder=holder,
-        key=PublicKey(fields.binary("key", keys.PUBLIC_KEY_BYTES)),
-        opening=fields.nested("opening", Opening.read),
-        signature=fields.binary("signature", keys.SIGNATURE_BYTES),
+        network=fields.binary("n", _TAG_BYTES),
+        holder=keys.did_of(first),
+        key=other,
+        opening=make_opening(
+            category=fields.text("c", max_bytes=64),
+            subject=fields.digest("s"),
+            salt=fields.binary("t", SALT_BYTES),
+            index=fields.integer("i"),
+            count=fields.integer("m"),
+            path=fields.binary("p", at_most=32 * 16),
+        ),
+        signature=fields.binary("g", keys.SIGNATURE_BYTES),
     )

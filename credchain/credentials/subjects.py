@@ -68,16 +68,13 @@ class Opening:
 
     @staticmethod
     def read(fields: Fields) -> Opening:
-        path = fields.binary("path", at_most=32 * 16)
-        if len(path) % 32:
-            raise InvalidInput("the path of an opening is of whole digests", field="path")
-        return Opening(
+        return make_opening(
             category=fields.text("category", max_bytes=64),
             subject=fields.digest("subject"),
             salt=fields.binary("salt", SALT_BYTES),
-            index=fields.integer("index", at_most=MOST_CATEGORIES - 1),
-            count=fields.integer("count", at_least=1, at_most=MOST_CATEGORIES),
-            path=tuple(Digest(path[at : at + 32]) for at in range(0, len(path), 32)),
+            index=fields.integer("index"),
+            count=fields.integer("count"),
+            path=fields.binary("path", at_most=32 * 16),
         )
 
     def opens(self, subjects_root: Digest) -> bool:
@@ -88,6 +85,16 @@ class Opening:
         except ProofError:
             return False
         return True
+
+
+def make_opening(
+    *, category: str, subject: Digest, salt: bytes, index: int, count: int, path: bytes
+) -> Opening:
+    """An opening from its parts, ``path`` joined; InvalidInput for what cannot be one."""
+    if len(path) % 32 or not 0 <= index < count <= MOST_CATEGORIES:
+        raise InvalidInput("the opening of a subject is not well formed", field="opening")
+    digests = tuple(Digest(path[at : at + 32]) for at in range(0, len(path), 32))
+    return Opening(category, subject, salt, index, count, digests)
 
 
 @dataclass(frozen=True, slots=True)
