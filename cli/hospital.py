@@ -137,7 +137,9 @@ def _read_bundle(what: str) -> bytes:
 
 def _verify_bundle(session: Session, data: bytes, age: Millis, *, offline: bool) -> Statement:
     """Online on fresh evidence; offline on the bundle's own, judged by its age."""
+    from credchain.credentials.subjects import npi_subject
     from credchain.errors import InvalidInput, NetworkError, ProofError
+    from credchain.ledger.codes import IDENTITY
     from credchain.verification.bundle import Bundle, open_bundle
     from credchain.verification.by_bundle import (
         BundleQuestion,
@@ -154,13 +156,14 @@ def _verify_bundle(session: Session, data: bytes, age: Millis, *, offline: bool)
     except InvalidInput as problem:
         return malformed_bundle(session.now(), problem)
     seen = session.home.trust.seen(network)
+    subject = npi_subject(IDENTITY, bundle.body.npi)
     question = BundleQuestion(
         network=network,
         bundle=bundle,
         audience=keys.did,
         now=session.now(),
         max_age=age,
-        seen_height=0 if offline else seen.height,
+        seen_height=session.home.trust.seen_subject(network, subject) if offline else seen.height,
         trusted_at=seen.time,
     )
     if offline:
@@ -174,10 +177,13 @@ def _verify_bundle(session: Session, data: bytes, age: Millis, *, offline: bool)
             return await client.verify_bundle(question)
 
     try:
-        return session.run(ask())
+        statement = session.run(ask())
     except NetworkError as problem:
         note(f"hint: {problem.hint or 'try --offline --max-age 7d'}")
         return evidence_failed(question, problem)
+    if statement.as_of is not None:
+        session.home.trust.remember_subject(network, subject, statement.as_of.height)
+    return statement
 
 
 def _save(session: Session, folder: Path, statement: Statement, evidence: bytes) -> None:

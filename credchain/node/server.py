@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
 import ssl
 import sys
@@ -135,7 +136,7 @@ async def _serve(
         except OSError as problem:
             ordering.cancel()
             raise NetworkError(
-                f"cannot listen on {address.host}:{address.port}: {problem.strerror}",
+                f"cannot listen on {address.host}:{address.port}: {os.strerror(problem.errno or 0)}",
                 field="node.toml listen_api",
                 hint="another program uses the port, or the address is not this machine's",
             ) from problem

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..certificates import Millis
+from ..encoding import Digest
 from ..errors import InvalidInput, StorageError
 from ..keys import Did
 from ..ledger.network import Network
@@ -143,8 +144,27 @@ class Trust:
             before = known.get(network.id.hex())
             if before is not None and before["height"] >= seen.height:
                 return
-            known[network.id.hex()] = {"height": seen.height, "time": seen.time}
-            replace_file(self._path, json.dumps(known, indent=2, sort_keys=True).encode() + b"\n")
+            subjects = {} if before is None else before.get("subjects", {})
+            known[network.id.hex()] = {"height": seen.height, "time": seen.time, "subjects": subjects}
+            self._write(known)
+
+    def seen_subject(self, network: Network, subject: Digest) -> int:
+        """The highest height at which this home verified this radiologist; 0 where it never did."""
+        found = self._read().get(network.id.hex(), {}).get("subjects", {}).get(subject.hex(), 0)
+        return found if type(found) is int else 0
+
+    def remember_subject(self, network: Network, subject: Digest, height: int) -> None:
+        """Keep the higher: an older bundle of this radiologist is not believed again."""
+        with exclusive(self._lock, "the home's trust file", wait=2):
+            known = self._read()
+            default = {"height": 0, "time": network.genesis.time}
+            subjects = known.setdefault(network.id.hex(), default).setdefault("subjects", {})
+            if subjects.get(subject.hex(), 0) < height:
+                subjects[subject.hex()] = height
+                self._write(known)
+
+    def _write(self, known: dict[str, Any]) -> None:
+        replace_file(self._path, json.dumps(known, indent=2, sort_keys=True).encode() + b"\n")
 
     def _read(self) -> dict[str, Any]:
         if not self._path.exists():
@@ -158,7 +178,12 @@ class Trust:
         except (OSError, ValueError, RecursionError) as cause:
             raise problem from cause
         entries = list(document.values()) if isinstance(document, dict) else [None]
-        if not all(isinstance(each, dict) and _whole(each, "height", "time") for each in entries):
+        if not all(
+            isinstance(each, dict)
+            and _whole(each, "height", "time")
+            and isinstance(each.get("subjects", {}), dict)
+            for each in entries
+        ):
             raise problem
         return dict(document)
 
