@@ -10,15 +10,15 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .demo_liar import Liar, lying_node
-from .demo_radiologist import tell_radiologist
-from .demo_stage import NODE, PASSPHRASE, Stage
 from .output import say
 from .session import Session, command
+
+if TYPE_CHECKING:
+    from .demo_liar import Liar
 
 PANEL = "Start here"
 _BOARD = "members/example-board-of-radiology"
@@ -57,11 +57,17 @@ class _Story:
     def __init__(self, folder: Path) -> None:
         from credchain.storage.home import samples
 
+        from .demo_stage import Stage
+
         self._stage = Stage(folder, samples())
         self._folder = folder
 
     def tell(self) -> None:
         """Every step; CredchainError if one does not end as the story says."""
+        from .demo_liar import lying_node
+        from .demo_radiologist import tell_radiologist
+        from .demo_stage import NODE
+
         stage = self._stage
         self._stage.title("Found a consortium: keys for its members, and the trust anchor network.json")
         spec = stage.sample("consortium.toml")
@@ -110,6 +116,8 @@ class _Story:
 
     def say_where(self, *, kept: bool) -> None:
         """Where everything lies, and what to type next."""
+        from .demo_stage import NODE, PASSPHRASE
+
         say("")
         say("== That was the story.")
         if not kept:

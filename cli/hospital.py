@@ -19,10 +19,10 @@ PANEL = "Hospitals"
 
 _VERDICT_WORDS = {
     "established": "ESTABLISHED: every check passed",
-    "invalid": "INVALID: a document does not hold",
+    "invalid": "INVALID: forged or altered, or not about this person",
     "untrusted": "UNTRUSTED: an issuer was not authorised, or its key is distrusted",
     "adverse": "ADVERSE: read the entries before you decide",
-    "not_current": "NOT CURRENT: nothing in force in a category that you need",
+    "not_current": "NOT CURRENT: expired, lapsed, or nothing in force in what you need",
     "not_established": "NOT ESTABLISHED: do not rely on this",
 }
 

@@ -56,14 +56,14 @@ def encode(value: Value) -> bytes:
 
 def check_text(text: str, field: str, *, max_bytes: int = LIMITS.text_bytes) -> str:
     """Text as the profile allows it, or InvalidInput."""
+    if len(text) <= max_bytes and text.isascii() and text.isprintable():
+        return text
     try:
         size = len(text.encode())
     except UnicodeEncodeError as problem:
         raise InvalidInput(f"{field} holds half of a surrogate pair", field=field) from problem
     if size > max_bytes:
         raise InvalidInput(f"{field} is {size} bytes long, at most {max_bytes}", field=field)
-    if text.isascii() and (text.isprintable() or not text):
-        return text
     for character in text:
         if _UNICODE.category(character) in _REFUSED or character in _INVISIBLE:
             raise InvalidInput(

@@ -8,6 +8,7 @@ implementations disagree on edge cases, so tests/vectors keeps what this one say
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NewType
 
 import base58
@@ -100,6 +101,7 @@ def seal(content: bytes, recipient: EncryptionKey) -> bytes:
     return sealed
 
 
+@lru_cache(4096)
 def did_of(public: PublicKey) -> Did:
     """The did:key of an Ed25519 key: base58btc of the multicodec prefix 0xed01 and the key."""
     return Did(_DID_PREFIX + base58.b58encode(_MULTICODEC_ED25519 + public).decode())
@@ -107,23 +109,28 @@ def did_of(public: PublicKey) -> Did:
 
 def key_of(did: str, field: str = "did") -> PublicKey:
     """The first key of a member, from its name; InvalidInput if the name is not one of ours."""
-    problem = InvalidInput(
-        f"{field} is not a did:key of an Ed25519 key",
-        field=field,
-        hint="it starts with did:key:z6Mk and has 56 characters",
-    )
+    key = _key_of(did)
+    if key is None:
+        raise InvalidInput(
+            f"{field} is not a did:key of an Ed25519 key",
+            field=field,
+            hint="it starts with did:key:z6Mk and has 56 characters",
+        )
+    return key
+
+
+@lru_cache(4096)
+def _key_of(did: str) -> PublicKey | None:
     if not did.startswith(_DID_PREFIX) or len(did) != DID_BYTES:
-        raise problem
+        return None
     try:
         decoded = base58.b58decode(did[len(_DID_PREFIX) :])
     except ValueError:
-        raise problem from None
+        return None
     if len(decoded) != 34 or decoded[:2] != _MULTICODEC_ED25519:
-        raise problem
+        return None
     public = PublicKey(decoded[2:])
-    if did_of(public) != did:
-        raise problem
-    return public
+    return public if did_of(public) == did else None
 
 
 def check_did(text: str, field: str = "did") -> Did:

@@ -19,13 +19,15 @@ from credchain.certificates import Certificate, Millis, View, certify
 from credchain.credentials.categories import Category, check_claims, parse_category
 from credchain.credentials.npi import Npi, check_digit
 from credchain.credentials.sdjwt import Credential, issue
-from credchain.credentials.subjects import npi_subject
+from credchain.credentials.subjects import HolderSubjects, npi_subject
 from credchain.encoding import Digest
-from credchain.keys import BoxKey, Did, SigningKey
+from credchain.keys import BoxKey, Did, PublicKey, SigningKey
 from credchain.ledger.blocks import Block, CertifiedHeader
+from credchain.ledger.cards import MemberCard
+from credchain.ledger.codes import RADIOLOGIST
 from credchain.ledger.execution import ExecutedBlock, execute, genesis_tip, next_tip, propose
 from credchain.ledger.network import Genesis, GenesisMember, Network, NodeAddress, validators_of
-from credchain.ledger.operations import Attest, Operation, SetStatus, attestation_id
+from credchain.ledger.operations import Attest, Enroll, Operation, SetStatus, attestation_id
 from credchain.ledger.records import CategoryRule, Dossier, Entry, Member, Parameters
 from credchain.ledger.state import Record, State, StateKey, dossier_key, key_of_record, member_key
 from credchain.ledger.statemap import value_digest
@@ -70,7 +72,17 @@ ISSUER_OF: Final = {
     "state_license": STATE_BOARD,
 }
 
+PRIVATE: Final = ("cme_credit",)
+"""Categories whose subject only the holder knows."""
+
 CLAIMS: Final[dict[str, dict[str, Any]]] = {
+    "cme_credit": {
+        "activity_title": "Breast tomosynthesis case review",
+        "provider": "Sample CME Institute",
+        "credit_type": "AMA PRA Category 1 Credit",
+        "credits": 6.25,
+        "completion_date": "2026-09-19",
+    },
     "board_certification": {
         "family_name": "Navarro",
         "given_name": "Elena",
@@ -152,6 +164,50 @@ def make_network(validators: int = 1, **parameters: Any) -> Network:
         for index, each in enumerate(found.members)
     )
     return Network(genesis, known, addresses)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A radiologist with a wallet: keys and link secret follow from the name."""
+
+    name: str
+    npi: Npi
+
+    @property
+    def did(self) -> Did:
+        return did(self.name)
+
+    @property
+    def signer(self) -> SigningKey:
+        return signing_key(self.name)
+
+    @property
+    def subjects(self) -> HolderSubjects:
+        return HolderSubjects.of(some_digest(f"link secret of {self.name}"), PRIVATE)
+
+    def subject(self, category: str) -> Digest:
+        """By the NPI, or by the link secret."""
+        if category in PRIVATE:
+            return self.subjects.open(category).subject
+        return npi_subject(category, self.npi)
+
+    def card(self, **differing: Any) -> MemberCard:
+        card = MemberCard(
+            key=self.signer.public,
+            encryption_key=box_key(self.name).public,
+            recovery=some_digest(f"recovery key of {self.name}"),
+            subjects_root=self.subjects.root,
+        )
+        return replace(card, **differing)
+
+    def enroll(self, **differing: Any) -> Enroll:
+        """The operation that enrols this person's card."""
+        card = self.card(**differing)
+        return Enroll(card.encode(), card.sign(self.signer), (RADIOLOGIST,))
+
+    @property
+    def identity_claims(self) -> dict[str, Any]:
+        return {"holder": str(self.did), "subjects_root": self.subjects.root.hex()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,9 +342,15 @@ class World:
         issuer: str | None = None,
         valid_from: int = START,
         valid_until: int | None = None,
+        subject: Digest | None = None,
+        bound: PublicKey | None = None,
+        signer: str | None = None,
         **claims: Any,
     ) -> Credential:
-        """A credential of that category's usual issuer; ``claims`` replace those of `CLAIMS`."""
+        """A credential of that category's usual issuer; ``claims`` replace those of `CLAIMS`.
+
+        ``subject`` is a private one, ``bound`` the holder's key, ``signer`` whose key signs instead.
+        """
         name = issuer or ISSUER_OF[category]
         filled = check_claims(categories()[category], {**CLAIMS[category], **claims})
         self._salts += 1
@@ -296,16 +358,46 @@ class World:
             sha256(f"salt {self._salts} {number}".encode()).digest()[:16] for number in range(len(filled))
         ]
         return issue(
-            signing_key(name),
+            signing_key(signer or name),
             issuer=did(name),
             category=category,
-            subject=npi_subject(category, person),
+            subject=subject or npi_subject(category, person),
             issued_at=self.now,
             valid_from=Millis(valid_from),
             valid_until=None if valid_until is None else Millis(valid_until),
             claims=filled,
             salts=salts,
+            holder=bound,
         )
+
+    def enroll(self, person: Person, **differing: Any) -> Attested:
+        """Enrol and attest the identity, in one transaction; ``differing`` as for `issue`."""
+        identity = self.issue(
+            "identity", person.npi, bound=person.signer.public, **{**person.identity_claims, **differing}
+        )
+        attest = Attest(
+            "identity", identity.subject, identity.digest, identity.valid_from, identity.valid_until
+        )
+        self.commit([self.transaction(IDENTITY_ISSUER, person.enroll(), attest)])
+        identifier = self.attestation(IDENTITY_ISSUER, attest)
+        return Attested("identity", identity.subject, identifier, identity)
+
+    def attest_to(self, person: Person, category: str, **differing: Any) -> Attested:
+        """Attest to an enrolled person: its subject in the category, bound to its key."""
+        bound = {"subject": person.subject(category), "bound": person.signer.public}
+        return self.attest(category, person.npi, published=False, **{**bound, **differing})
+
+    def evidence(self, subjects: Iterable[tuple[str, Digest]], members: Iterable[Did] = ()) -> Answer:
+        """Proofs of these dossiers, of the issuers that they name, and of these members."""
+        wanted = list(subjects)
+        issuers = {entry.issuer for each in wanted for entry in State(self).dossier(*each).entries} | set(
+            members
+        )
+        asked = [
+            *(dossier_key(*each) for each in wanted),
+            *(member_key(each) for each in sorted(issuers)),
+        ]
+        return Answer(self.certified, tuple(self.prove(key) for key in asked))
 
     def attest(
         self,

@@ -90,22 +90,26 @@ def canonical_json(value: Any) -> str:
 
 def parse_json(text: str, what: str) -> Any:
     """JSON without duplicate keys and without NaN; InvalidInput otherwise."""
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(items)
-        if len(result) != len(items):
-            raise InvalidInput(f"{what} has a key that stands twice", field=what)
-        return result
-
-    def no_constant(name: str) -> Any:
-        raise InvalidInput(f"{what} holds {name}, which is not JSON", field=what)
-
     try:
-        return json.loads(text, object_pairs_hook=pairs, parse_constant=no_constant)
-    except InvalidInput:
-        raise
+        return _DECODER.decode(text)
+    except InvalidInput as problem:
+        raise InvalidInput(f"{what} {problem.message}", field=what) from None
     except (ValueError, RecursionError) as problem:
         raise InvalidInput(f"{what} is not JSON: {problem}", field=what) from problem
+
+
+def _pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(items)
+    if len(result) != len(items):
+        raise InvalidInput("has a key that stands twice")
+    return result
+
+
+def _no_constant(name: str) -> Any:
+    raise InvalidInput(f"holds {name}, which is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_no_constant)
 
 
 def parse_category(document: Any) -> Category:

@@ -7,7 +7,6 @@ disclosure at the top level. Reading is strict: what our issuers never write is 
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import re
@@ -30,6 +29,8 @@ HASH: Final = "sha-256"
 VCT_PREFIX: Final = "urn:credchain:"
 SALT_BYTES: Final = 16
 _PAYLOAD: Final = frozenset(("iss", "vct", "sub", "iat", "nbf", "exp", "cnf", "_sd", "_sd_alg"))
+_TO_URL: Final = bytes.maketrans(b"+/", b"-_")
+_FROM_URL: Final = bytes.maketrans(b"-_+/", b"+/  ")
 _HEADER: Final = {"alg": ALGORITHM, "typ": TYPE}
 
 
@@ -69,13 +70,14 @@ def credential_digest(jwt: str) -> Digest:
 
 def base64url(data: bytes) -> str:
     """Without padding (RFC 7515, section 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=").decode()
 
 
 def unbase64url(text: str, field: str) -> bytes:
     """Strict: the alphabet only, no padding, no stray bits."""
     try:
-        data = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        standard = text.encode("ascii").translate(_FROM_URL) + b"=" * (-len(text) % 4)
+        data = binascii.a2b_base64(standard, strict_mode=True)
     except (binascii.Error, ValueError) as problem:
         raise InvalidInput(f"{field} is not base64url", field=field) from problem
     if base64url(data) != text:

@@ -116,7 +116,7 @@ _WORDS: Final = {
     Verdict.ADVERSE: "has an adverse entry",
     Verdict.NOT_CURRENT: "is not current",
     Verdict.UNTRUSTED: "has an attestation of an issuer not to be trusted",
-    Verdict.INVALID: "has a document that does not hold",
+    Verdict.INVALID: "does not hold",
     Verdict.NOT_ESTABLISHED: "is not established",
 }
 
