@@ -103,7 +103,7 @@ def backup(
         print_json({"did": made.keys.did, "backup": str(out), "documents": len(made.documents)})
         return
     print_pairs([("DID", made.keys.did), ("backup", out), ("documents", len(made.documents))])
-    if made.keys.link_secret is not None:
+    if made.keys.subjects is not None:
         note("Your recovery key is not in it: keep the first backup, which init made.")
 
 

@@ -161,7 +161,6 @@ def address(
 ) -> None:
     """A line to give to an issuer, so that it can make out a private credential to you."""
     from credchain.credentials.addresses import Address
-    from credchain.credentials.subjects import HolderSubjects
     from credchain.errors import InvalidInput
 
     network, keys = session.network, session.keys
@@ -169,10 +168,9 @@ def address(
         raise InvalidInput(
             f"{category} is attested by NPI: it needs no address", field="category", hint="give your NPI"
         )
-    if keys.link_secret is None:
+    if keys.subjects is None:
         raise InvalidInput("this home is not a radiologist's", field="home")
-    private = [name for name, each in network.categories.items() if not each.by_npi]
-    opening = HolderSubjects.of(keys.link_secret, private).open(category)
+    opening = keys.subjects.open(category)
     text = Address.make(network.id, keys.did, keys.signing, opening).text
     if session.as_json:
         print_json({"category": category, "address": text})

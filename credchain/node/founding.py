@@ -10,7 +10,6 @@ from typing import Any
 
 from ..certificates import Millis
 from ..credentials.categories import parse_category
-from ..credentials.subjects import HolderSubjects
 from ..encoding import check_text
 from ..errors import InvalidInput, StorageError
 from ..keys import Did
@@ -126,13 +125,13 @@ def make_radiologist(
         )
     if backup.exists():
         raise InvalidInput(f"{backup} exists and is not overwritten", field="backup", hint="name a new file")
-    pair = KeyPair.generate(radiologist=True)
+    pair = KeyPair.generate(categories)
     recovery_seed, recovery = new_recovery_key()
     card = MemberCard(
         pair.signing.public,
         pair.encryption.public,
         recovery=recovery,
-        subjects_root=HolderSubjects.of(pair.link_secret or b"", categories).root,
+        subjects_root=None if pair.subjects is None else pair.subjects.root,
     )
     text = card_text(card, card.sign(pair.signing)).encode()
     # The backup first: keys that exist nowhere else must not be relied on.

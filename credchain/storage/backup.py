@@ -119,7 +119,7 @@ def restore(home: Home, backup: Backup, passphrase: str, now: Millis) -> None:
         replace_file(home.network_file, backup.network)
     write_keys(home.keys, backup.keys, passphrase)
     write_new(home.card, backup.card)
-    if network is None or backup.keys.link_secret is None:
+    if network is None or backup.keys.subjects is None:
         return
     store = WalletStore(home.wallet, network.id, backup.keys.wallet_key)
     try:

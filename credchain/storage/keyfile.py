@@ -10,13 +10,14 @@ import base64
 import binascii
 import secrets
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from .. import keys
 from ..credentials.categories import canonical_json, parse_json
-from ..credentials.subjects import SECRET_BYTES
+from ..credentials.subjects import MOST_CATEGORIES, SECRET_BYTES, HolderSubjects
 from ..encoding import Fields, Value, decode, digest, encode
 from ..errors import InvalidInput
 from ..keys import BoxKey, Did, SigningKey
@@ -34,30 +35,34 @@ _SALT_BYTES: Final = 16
 class KeyPair:
     """A member's signing and encryption keys, and the seeds that they come from.
 
-    ``link_secret`` is a radiologist's: its private subjects follow from it.
+    ``subjects`` are a radiologist's: its link secret, and the private categories that it committed to
+    when it enrolled.
     """
 
     signing: SigningKey
     encryption: BoxKey
     signing_seed: bytes
     encryption_seed: bytes
-    link_secret: bytes | None = None
+    subjects: HolderSubjects | None = None
 
     @property
     def did(self) -> Did:
         return keys.did_of(self.signing.public)
 
     @staticmethod
-    def from_seeds(signing: bytes, encryption: bytes, link_secret: bytes | None = None) -> KeyPair:
+    def from_seeds(signing: bytes, encryption: bytes, subjects: HolderSubjects | None = None) -> KeyPair:
         return KeyPair(
-            SigningKey.from_seed(signing), BoxKey.from_seed(encryption), signing, encryption, link_secret
+            SigningKey.from_seed(signing), BoxKey.from_seed(encryption), signing, encryption, subjects
         )
 
     @staticmethod
-    def generate(*, radiologist: bool = False) -> KeyPair:
-        link_secret = secrets.token_bytes(SECRET_BYTES) if radiologist else None
+    def generate(private_categories: Iterable[str] | None = None) -> KeyPair:
+        """New keys; with private categories, a radiologist's."""
+        subjects = None
+        if private_categories is not None:
+            subjects = HolderSubjects.of(secrets.token_bytes(SECRET_BYTES), private_categories)
         return KeyPair.from_seeds(
-            secrets.token_bytes(keys.SEED_BYTES), secrets.token_bytes(keys.SEED_BYTES), link_secret
+            secrets.token_bytes(keys.SEED_BYTES), secrets.token_bytes(keys.SEED_BYTES), subjects
         )
 
     @property
@@ -66,15 +71,26 @@ class KeyPair:
         return digest("wallet-key", self.encryption_seed)
 
     def fields(self) -> dict[str, Value]:
-        link: dict[str, Value] = {} if self.link_secret is None else {"link_secret": self.link_secret}
+        link: dict[str, Value] = {}
+        if self.subjects is not None:
+            link = {
+                "link_secret": self.subjects.secret,
+                "link_categories": list(self.subjects.categories),
+            }
         return {"encryption": self.encryption_seed, "signing": self.signing_seed, **link}
 
     @staticmethod
     def read(fields: Fields) -> KeyPair:
+        subjects = None
+        if fields.has("link_secret"):
+            subjects = HolderSubjects.of(
+                fields.binary("link_secret", SECRET_BYTES),
+                fields.texts("link_categories", at_most=MOST_CATEGORIES),
+            )
         return KeyPair.from_seeds(
             fields.binary("signing", keys.SEED_BYTES),
             fields.binary("encryption", keys.SEED_BYTES),
-            fields.binary("link_secret", SECRET_BYTES) if fields.has("link_secret") else None,
+            subjects,
         )
 
     def __repr__(self) -> str:

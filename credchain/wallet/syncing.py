@@ -54,7 +54,7 @@ class Wallet:
     """A radiologist's wallet: its store, its keys, and a client."""
 
     def __init__(self, store: WalletStore, client: Client, keys: KeyPair, now: Callable[[], Millis]) -> None:
-        if keys.link_secret is None:
+        if keys.subjects is None:
             raise InvalidInput(
                 "this home is not a radiologist's",
                 field="home",
@@ -64,9 +64,7 @@ class Wallet:
         self._client = client
         self._keys = keys
         self._now = now
-        network = client.network
-        private = [name for name, each in network.categories.items() if not each.by_npi]
-        self.subjects = HolderSubjects.of(keys.link_secret, private)
+        self.subjects: HolderSubjects = keys.subjects
 
     def own_subjects(self) -> list[tuple[str, Digest]]:
         """(category, subject) of every dossier that is about the holder, as far as it knows its NPI."""
