@@ -196,7 +196,7 @@ async def _send_one(
                 raise
         confirmed, unconfirmed = await confirm(office.client, [row])
         for found in unconfirmed:
-            raise InvalidInput(found.reason, field=found.column or "to")
+            raise InvalidInput(found.reason, field=found.column or "to", hint=found.hint)
         attesting = Attesting(
             office.store,
             office.client,

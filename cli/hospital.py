@@ -13,6 +13,7 @@ from .session import Session, command
 
 if TYPE_CHECKING:
     from credchain.certificates import Millis
+    from credchain.verification.evidence import Answer
     from credchain.verification.statement import CredentialResult, Statement
 
 PANEL = "Hospitals"
@@ -73,8 +74,7 @@ def verify(
     else:
         if category:
             raise InvalidInput("--category goes with an NPI", field="category", hint="a bundle has its scope")
-        evidence = _read_bundle(what)
-        statement = _verify_bundle(session, evidence, age, offline=offline)
+        statement, evidence = _verify_bundle(session, _read_bundle(what), age, offline=offline)
     if save is not None:
         _save(session, save, statement, evidence)
     session.exit_code = OF_VERDICT[statement.verdict.value]
@@ -135,8 +135,11 @@ def _read_bundle(what: str) -> bytes:
     return read_file(path, "bundle", at_most=LIMITS.bundle_bytes)
 
 
-def _verify_bundle(session: Session, data: bytes, age: Millis, *, offline: bool) -> Statement:
-    """Online on fresh evidence; offline on the bundle's own, judged by its age."""
+def _verify_bundle(session: Session, data: bytes, age: Millis, *, offline: bool) -> tuple[Statement, bytes]:
+    """Online on fresh evidence; offline on the bundle's own, judged by its age.
+
+    With the statement comes the bundle as it was judged, sealed for this home alone.
+    """
     from credchain.credentials.subjects import npi_subject
     from credchain.errors import InvalidInput, NetworkError, ProofError
     from credchain.ledger.codes import IDENTITY
@@ -154,7 +157,7 @@ def _verify_bundle(session: Session, data: bytes, age: Millis, *, offline: bool)
     try:
         bundle = Bundle.decode(content)
     except InvalidInput as problem:
-        return malformed_bundle(session.now(), problem)
+        return malformed_bundle(session.now(), problem), data
     seen = session.home.trust.seen(network)
     subject = npi_subject(IDENTITY, bundle.body.npi)
     question = BundleQuestion(
@@ -168,22 +171,23 @@ def _verify_bundle(session: Session, data: bytes, age: Millis, *, offline: bool)
     )
     if offline:
         try:
-            return verify_bundle(question, open_answer(bundle.evidence, network))
+            return verify_bundle(question, open_answer(bundle.evidence, network)), data
         except ProofError as problem:
-            return evidence_failed(question, problem)
+            return evidence_failed(question, problem), data
 
-    async def ask() -> Statement:
+    async def ask() -> tuple[Statement, Answer]:
         async with session.client(max_age=age) as client:
             return await client.verify_bundle(question)
 
     try:
-        statement = session.run(ask())
+        statement, fresh = session.run(ask())
     except NetworkError as problem:
-        note(f"hint: {problem.hint or 'try --offline --max-age 7d'}")
-        return evidence_failed(question, problem)
+        note(f"hint: {problem.hint}; or judge it as of its making: --offline --max-age 7d")
+        return evidence_failed(question, problem), data
     if statement.as_of is not None:
         session.home.trust.remember_subject(network, subject, statement.as_of.height)
-    return statement
+    judged = Bundle(bundle.body, bundle.signature, fresh)
+    return statement, judged.seal(keys.encryption.public)
 
 
 def _save(session: Session, folder: Path, statement: Statement, evidence: bytes) -> None:
@@ -213,12 +217,16 @@ def _show(session: Session, statement: Statement) -> None:
             f"as of: height {statement.as_of.height}, {rfc3339(statement.as_of.time)}, "
             f"{session.network.genesis.name}"
         )
+    for check in statement.checks:
+        if check.outcome.value in ("fail", "unknown") and statement.as_of is not None:
+            say(f"because: check {check.id}, {check.name.replace('_', ' ')}: {printable(check.detail)}")
     if statement.credentials:
         say("")
         print_table(
             ["credential", "verdict", "status", "from", "until", "issuer", "attestation"],
             [_row(session, each) for each in statement.credentials],
         )
+        say("")
         for each in statement.credentials:
             _show_claims(session, each)
     if statement.absent:

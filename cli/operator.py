@@ -15,8 +15,8 @@ PANEL = "Operators"
 
 
 def register(app: typer.Typer) -> None:
-    network = typer.Typer(help="Found a network.", no_args_is_help=True)
-    node = typer.Typer(help="Run a node, ask how it is.", no_args_is_help=True)
+    network = typer.Typer(name="network", help="Found a network.", no_args_is_help=True)
+    node = typer.Typer(name="node", help="Run a node, ask how it is.", no_args_is_help=True)
     app.add_typer(network, name="network", rich_help_panel=PANEL)
     app.add_typer(node, name="node", rich_help_panel=PANEL)
     command(

@@ -206,6 +206,9 @@ def command(
             for each, (annotation, default) in _COMMON_OPTIONS.items()
         ]
 
+        group = app.info.name if isinstance(app.info.name, str) else ""
+        label = name if group in ("", "credchain") else f"{group} {name}"
+
         @functools.wraps(function)
         def run(**values: Any) -> None:
             common = {each: values.pop(each) for each in _COMMON_OPTIONS}
@@ -217,7 +220,7 @@ def command(
                 as_json=common["json"],
                 yes=common["yes"],
             )
-            raise typer.Exit(_call(session, name, function, values))
+            raise typer.Exit(_call(session, label, function, values))
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}

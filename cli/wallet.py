@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from credchain.ledger.codes import PURPOSES
+
 from .output import note, print_json, print_pairs, print_table, say, short
 from .session import Session, command
 
 if TYPE_CHECKING:
     from credchain.client import Client
+    from credchain.storage.keyfile import KeyPair
     from credchain.storage.wallet_store import Held, WalletStore
     from credchain.wallet.sharing import Made
     from credchain.wallet.syncing import Listed, Synced, Wallet
@@ -24,7 +27,7 @@ PANEL = "Radiologists"
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Your credentials.", no_args_is_help=True)
+    group = typer.Typer(name="wallet", help="Your credentials.", no_args_is_help=True)
     app.add_typer(group, name="wallet", rich_help_panel=PANEL)
     command(group, "sync", panel=PANEL, example="credchain wallet sync --npi 2012345676")(sync)
     command(group, "list", panel=PANEL, example="credchain wallet list")(list_credentials)
@@ -60,7 +63,7 @@ async def _open(session: Session) -> AsyncIterator[_Open]:
     from credchain.storage.wallet_store import WalletStore
     from credchain.wallet.syncing import Wallet
 
-    home, keys = session.home, session.keys
+    home, keys = session.home, _radiologist(session)
     with exclusive(home.member_lock, "this home"):
         store = WalletStore(home.wallet, session.network.id, keys.wallet_key)
         try:
@@ -68,6 +71,18 @@ async def _open(session: Session) -> AsyncIterator[_Open]:
                 yield _Open(store, client, Wallet(store, client, keys, session.now))
         finally:
             store.close()
+
+
+def _radiologist(session: Session) -> KeyPair:
+    """The unlocked keys; InvalidInput where the home is not a radiologist's."""
+    from credchain.errors import InvalidInput
+
+    keys = session.keys
+    if keys.subjects is None:
+        raise InvalidInput(
+            "this home is not a radiologist's", field="home", hint="credchain init --radiologist makes one"
+        )
+    return keys
 
 
 def sync(
@@ -82,21 +97,21 @@ def sync(
 
     async def work() -> Synced:
         async with _open(session) as opened:
-            if number is not None:
-                opened.store.set_npi(number)
-            elif opened.store.npi() is None:
-                raise InvalidInput(
-                    "the wallet does not know your NPI yet", field="npi", hint="add --npi NPI, once"
-                )
-            return await opened.wallet.sync()
+            if number is None and opened.store.npi() is None:
+                raise InvalidInput("the wallet does not know your NPI yet", field="npi", hint="add --npi NPI")
+            return await opened.wallet.sync(number)
 
     synced = session.run(work())
     if session.as_json:
         print_json({"collected": synced.collected, "refused": [{"reason": each} for each in synced.refused]})
+        for each in synced.notes:
+            note(f"note: {each}")
         return
     say(f"{synced.collected} collected, {len(synced.refused)} refused")
     for each in synced.refused:
         note(f"refused: {each}")
+    for each in synced.notes:
+        note(f"note: {each}")
 
 
 def list_credentials(session: Session) -> None:
@@ -163,7 +178,7 @@ def address(
     from credchain.credentials.addresses import Address
     from credchain.errors import InvalidInput
 
-    network, keys = session.network, session.keys
+    network, keys = session.network, _radiologist(session)
     if network.category(category).by_npi:
         raise InvalidInput(
             f"{category} is attested by NPI: it needs no address", field="category", hint="give your NPI"
@@ -220,7 +235,7 @@ def export(
     prefix = id_prefix(attestation)
     check_text(audience, "audience")
     check_text(nonce, "nonce")
-    keys = session.keys
+    keys = _radiologist(session)
     store = WalletStore(session.home.wallet, session.network.id, keys.wallet_key)
     try:
         found = [each for each in store.held() if each.attestation.hex().startswith(prefix)]
@@ -245,7 +260,7 @@ def share(
     session: Session,
     to: Annotated[str, typer.Option(help="The hospital: its DID, or its name if that is unique.")],
     category: Annotated[list[str], typer.Option(help="CATEGORY or CATEGORY:claim,claim; repeatable.")],
-    purpose: Annotated[str, typer.Option(help="A listed purpose.")],
+    purpose: Annotated[str, typer.Option(help=f"One of {', '.join(PURPOSES)}.")],
     expires: Annotated[str, typer.Option(help="For how long: 12h, 30d.")],
     out: Annotated[Path | None, typer.Option(help="A new file; - or nothing is standard output.")] = None,
     offline: Annotated[
@@ -279,6 +294,8 @@ def share(
         sys.stdout.buffer.write(made.data)
         return
     write_new(out, made.data, mode=PRIVATE)
+    for each in made.notes:
+        note(f"note: {each}")
     body = made.bundle.body
     if session.as_json:
         print_json(

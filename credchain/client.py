@@ -331,13 +331,16 @@ class Client:
 
         return one
 
-    async def verify_bundle(self, question: BundleQuestion) -> Statement:
-        """A statement about a bundle on fresh evidence; NetworkError if no node gave any that holds."""
+    async def verify_bundle(self, question: BundleQuestion) -> tuple[Statement, Answer]:
+        """A statement about a bundle, and the fresh evidence that it rests on.
+
+        NetworkError if no node gave any that holds.
+        """
         path = _dossier_path(question.subjects, documents=False) + f"&member={question.body.holder}"
 
-        async def one(node: _Node) -> Statement:
-            state = await self._state(node, path)
-            return verify_bundle(question, state)
+        async def one(node: _Node) -> tuple[Statement, Answer]:
+            answer = await self._answer(node, path)
+            return verify_bundle(question, self._open(answer)), answer
 
         return await self._first(one)
 

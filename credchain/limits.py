@@ -70,7 +70,7 @@ class Limits:
 
     # verification
     bundle_bytes: int = 1 * 2**20
-    bundle_credentials: int = 64
+    bundle_credentials: int = 256
     bundle_lifetime: int = 366 * DAY
     freshness: int = 60 * SECOND
 

@@ -58,6 +58,11 @@ class Enrolling:
         A member that is enrolled already is only attested. Errors: InvalidInput, Rejected.
         """
         issued = self._issued(enrollment)
+        other = self._store.other_npi(enrollment.card.did, enrollment.npi)
+        if other is not None:
+            raise InvalidInput(
+                f"this card was enrolled with NPI {other}", field="npi", hint="check the card and the NPI"
+            )
         if issued.state != COMMITTED:
             operations = await self._operations(enrollment, issued)
             await self._outbox.send(self._outbox.enqueue(operations, [issued]))

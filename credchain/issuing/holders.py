@@ -30,7 +30,8 @@ async def confirm(client: Client, rows: Sequence[AttestRow]) -> tuple[list[Attes
         try:
             good.append(replace(row, recipient=recipient_of(row.address, members[did], client.seen_height)))
         except InvalidInput as problem:
-            problems.append(Problem(row.line, problem.field, problem.message))
+            column = "address" if row.line else problem.field
+            problems.append(Problem(row.line, column, problem.message, problem.hint))
     return good, problems
 
 
@@ -40,7 +41,11 @@ def recipient_of(address: Address, member: Member | None, height: int) -> Recipi
 
     now = Height(height)
     if member is None or not member.has_role(RADIOLOGIST, now):
-        raise InvalidInput("the address is of nobody who is enrolled", field="to", hint="enrol first")
+        raise InvalidInput(
+            "the address is of nobody who is enrolled",
+            field="to",
+            hint="the radiologist enrols first, with an identity issuer",
+        )
     if not member.signs_with(address.key, now):
         raise InvalidInput("the address is not signed by a current key of its holder", field="to")
     if member.subjects_root is None or not address.opening.opens(member.subjects_root):

@@ -246,7 +246,8 @@ def _attest_row(
 
 
 def _problem(line: int, problem: InvalidInput) -> Problem:
-    return Problem(line, problem.field, problem.message)
+    column = "address" if problem.field == "to" else problem.field
+    return Problem(line, column, problem.message, problem.hint)
 
 
 STATUS_COLUMNS = ("attestation", "status", "reason")

@@ -25,6 +25,7 @@ class Problem:
     line: int
     column: str
     reason: str
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,17 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
 
 ERASE_REASONS: Final = ("erasure_request", "data_error", "wrong_person", "retention_ended")
 
+PURPOSES: Final = (
+    "initial_appointment",
+    "temporary_privileges",
+    "reappointment",
+    "credentialing_by_proxy",
+    "locum_tenens",
+    "payer_enrollment",
+    "monitoring",
+)
+"""What a bundle may be shared for."""
+
 ISSUER: Final = "issuer"
 HOSPITAL: Final = "hospital"
 RADIOLOGIST: Final = "radiologist"

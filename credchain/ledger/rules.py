@@ -168,9 +168,9 @@ def _attest(state: State, operation: Attest, sender: _Sender, context: BlockCont
     if rule.exclusive and any(each != operation.renews for each in _occupying(dossier, context.time)):
         raise Rejected(
             "exclusive",
-            f"the subject has a {operation.category} in force, and one is the most",
+            f"the subject has an attestation of {operation.category} in force, and one is the most",
             field="subject",
-            hint="end the earlier one first, or renew it with --renews",
+            hint="its issuer ends the earlier one first, or renews it",
         )
     entry = Entry(
         id=identifier,
@@ -316,7 +316,12 @@ def _enroll(state: State, operation: Enroll, sender: _Sender, context: BlockCont
         raise Rejected("card", "the member card is not signed by its own key", field="proof")
     # enroll: identity issuers enrol radiologists; organisations enter by genesis or amend.
     if not sender.member.may_attest(IDENTITY, context.height):
-        raise Rejected("enroll", "only issuers of identity enrol radiologists", field="sender")
+        raise Rejected(
+            "enroll",
+            "only issuers of identity enrol radiologists",
+            field="sender",
+            hint="credchain members --role issuer lists who is one",
+        )
     if operation.roles != (RADIOLOGIST,) or operation.categories or operation.jurisdictions:
         raise Rejected("enroll", "an identity issuer enrols radiologists only", field="roles")
     # name: nothing readable about a person is on the ledger.

@@ -297,6 +297,15 @@ class MemberStore:
             (self._network, REFUSED, npi, npi),
         )
 
+    def other_npi(self, recipient: Did, npi: str) -> str | None:
+        """Another NPI that this home attested to the same holder; None if there is none."""
+        rows = self._rows(
+            "select npi from issued where network = ? and state = ? and recipient = ? "
+            "and npi is not null and npi != ? limit 1",
+            (self._network, COMMITTED, recipient, npi),
+        )
+        return str(rows[0][0]) if rows else None
+
     def by_attestation(self, prefix: str) -> list[Issued]:
         """By the first digits of the attestation's id; at most two."""
         return self._issued(

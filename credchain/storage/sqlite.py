@@ -10,14 +10,14 @@ from ..errors import StorageError
 
 
 @contextmanager
-def storage_errors(what: str) -> Iterator[None]:
+def storage_errors(
+    what: str, *, hint: str = "check the disk's space and run credchain audit"
+) -> Iterator[None]:
     """SQLite's errors as StorageError."""
     try:
         yield
     except sqlite3.Error as problem:
-        raise StorageError(
-            f"{what}: {problem}", hint="check the disk's space and run credchain audit"
-        ) from problem
+        raise StorageError(f"{what}: {problem}", hint=hint) from problem
 
 
 @contextmanager

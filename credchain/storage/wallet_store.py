@@ -19,6 +19,7 @@ from ..errors import InvalidInput, StorageError
 from .sqlite import storage_errors, transaction
 
 _SCHEMA_VERSION: Final = 1
+_HINT: Final = "move it away and restore your backup with credchain restore"
 _TABLES: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "credentials": (
         {
@@ -81,7 +82,9 @@ class WalletStore:
 
         self._network = network
         self._box = SecretBox(key)
-        with storage_errors(f"cannot open {path}"):
+        if path.exists() and not path.stat().st_size:
+            raise StorageError(f"the wallet {path} is empty: it was cut short", hint=_HINT)
+        with storage_errors(f"cannot open {path}", hint=_HINT):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._conn = sqlite3.connect(path, isolation_level=None)
             path.chmod(0o600)
@@ -102,11 +105,11 @@ class WalletStore:
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        with storage_errors("cannot write the wallet"), transaction(self._conn):
+        with storage_errors("cannot write the wallet", hint=_HINT), transaction(self._conn):
             yield self._conn
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        with storage_errors("cannot read the wallet"):
+        with storage_errors("cannot read the wallet", hint=_HINT):
             return self._conn.execute(query, values).fetchall()
 
     def _seal(self, text: str) -> bytes:

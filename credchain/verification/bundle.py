@@ -24,16 +24,6 @@ from .evidence import Answer
 
 MAGIC: Final = b"credchain-bundle/1\n"
 
-PURPOSES: Final = (
-    "initial_appointment",
-    "temporary_privileges",
-    "reappointment",
-    "credentialing_by_proxy",
-    "locum_tenens",
-    "payer_enrollment",
-    "monitoring",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ScopeEntry:

@@ -18,13 +18,13 @@ from ..credentials.subjects import npi_subject
 from ..encoding import Digest
 from ..errors import CredchainError, InvalidInput, ProofError
 from ..keys import Did
-from ..ledger.codes import IDENTITY, RADIOLOGIST
+from ..ledger.codes import IDENTITY, PURPOSES, RADIOLOGIST
 from ..ledger.network import Network
 from ..ledger.operations import attestation_id
 from ..ledger.records import Dossier, Entry, Member
 from ..limits import LIMITS
 from . import checks as numbers
-from .bundle import PURPOSES, Bundle, BundleBody
+from .bundle import Bundle, BundleBody
 from .checks import Check, Findings, Outcome, Standing, Verdict, verdict
 from .evidence import ProvedState
 from .judging import (

@@ -13,12 +13,12 @@ from ..credentials.subjects import HolderSubjects
 from ..encoding import Digest
 from ..errors import InvalidInput
 from ..keys import Did
-from ..ledger.codes import HOSPITAL, IDENTITY
+from ..ledger.codes import HOSPITAL, IDENTITY, PURPOSES
 from ..ledger.records import Dossier, Member
 from ..limits import LIMITS
 from ..storage.keyfile import KeyPair
 from ..storage.wallet_store import Held, Shared, WalletStore
-from ..verification.bundle import PURPOSES, Bundle, BundleBody, ScopeEntry
+from ..verification.bundle import Bundle, BundleBody, ScopeEntry
 from ..verification.checks import Standing
 from ..verification.standing import standing
 from .syncing import Wallet
@@ -29,18 +29,19 @@ IDENTITY_CLAIMS = ("family_name", "given_name", "holder", "subjects_root")
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A sealed bundle, and what it is."""
+    """A sealed bundle, what it is, and what its reader will see beside what was chosen."""
 
     data: bytes
     bundle: Bundle
     audience: Member
+    notes: tuple[str, ...] = ()
 
 
 def parse_scope(texts: Sequence[str], known: dict[str, tuple[str, ...]]) -> tuple[ScopeEntry, ...]:
     """``CATEGORY`` or ``CATEGORY:claim,claim``; ``known`` has each category's claims."""
     found: dict[str, ScopeEntry] = {}
     for text in texts:
-        category, _, listed = text.partition(":")
+        category, colon, listed = text.partition(":")
         if category not in known:
             raise InvalidInput(
                 f"this network has no category {category}",
@@ -48,6 +49,12 @@ def parse_scope(texts: Sequence[str], known: dict[str, tuple[str, ...]]) -> tupl
                 hint=f"its categories are {', '.join(sorted(known))}",
             )
         claims = tuple(sorted({each.strip() for each in listed.split(",") if each.strip()}))
+        if colon and not claims:
+            raise InvalidInput(
+                f"{text} names no claim after the colon",
+                field="category",
+                hint="name the claims to disclose, or leave the colon out to disclose all",
+            )
         for claim in claims:
             if claim not in known[category]:
                 raise InvalidInput(
@@ -100,7 +107,9 @@ class Sharing:
         identity = self._chosen(IDENTITY, dossiers[IDENTITY], held, IDENTITY_CLAIMS, now)
         if not identity:
             raise InvalidInput(
-                "the wallet has no identity credential in force", field="wallet", hint="credchain wallet sync"
+                "the wallet has no identity credential in force",
+                field="wallet",
+                hint="credchain wallet sync collects it; after a restore, ask the identity issuer",
             )
         credentials: list[str] = []
         for each in scope:
@@ -112,6 +121,13 @@ class Sharing:
                     hint="credchain wallet list shows what there is",
                 )
             credentials.extend(chosen)
+        if len(credentials) > LIMITS.bundle_credentials:
+            raise InvalidInput(
+                f"{len(credentials)} credentials are more than a bundle holds ({LIMITS.bundle_credentials})",
+                field="category",
+                hint="share fewer categories in one bundle",
+            )
+        notes = [note for each in scope for note in self._notes(each.category, dossiers, held, now)]
         body = BundleBody(
             network=self._client.network.id,
             holder=self._keys.did,
@@ -132,7 +148,23 @@ class Sharing:
         data = bundle.seal(recipient.encryption_key)
         share = Shared(body.digest, audience, purpose, ", ".join(names), body.issued, body.expires)
         self._store.keep_share(share)
-        return Made(data, bundle, recipient)
+        return Made(data, bundle, recipient, tuple(notes))
+
+    def _notes(
+        self, name: str, dossiers: dict[str, Dossier | None], held: dict[Digest, Held], now: Millis
+    ) -> list[str]:
+        dossier = dossiers[name]
+        if dossier is None:
+            return []
+        found = [(entry, standing(dossier, entry, now)[0]) for entry in dossier.entries]
+        adverse = [entry.status for entry, where in found if where is Standing.ADVERSE]
+        missing = sum(
+            1 for entry, where in found if where is Standing.IN_FORCE and entry.credential not in held
+        )
+        notes = [f"{name} has an entry that is {status}: the hospital will see it" for status in adverse]
+        if missing:
+            notes.append(f"{missing} of {name} in force are not in the wallet and will show as undisclosed")
+        return notes
 
     def _subjects_of(self, names: Sequence[str], npi: str) -> dict[str, Digest]:
         from ..credentials.subjects import npi_subject

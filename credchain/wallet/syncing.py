@@ -16,6 +16,7 @@ from ..credentials.sdjwt import Credential, parse, verify_signature
 from ..credentials.subjects import HolderSubjects, npi_subject
 from ..encoding import Digest
 from ..errors import InvalidInput
+from ..ledger.codes import IDENTITY
 from ..ledger.records import Dossier, Entry
 from ..mailbox import ACKNOWLEDGE, COLLECT, Request, sign_request
 from ..storage.keyfile import KeyPair
@@ -44,10 +45,11 @@ class Listed:
 
 @dataclass(slots=True)
 class Synced:
-    """What a sync brought: how many documents, and those that were refused with why."""
+    """What a sync brought: how many documents, those that were refused with why, and what to know."""
 
     collected: int = 0
     refused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class Wallet:
@@ -65,47 +67,83 @@ class Wallet:
         self._keys = keys
         self._now = now
         self.subjects: HolderSubjects = keys.subjects
+        stored = store.npi()
+        self._npi: Npi | None = None if stored is None else Npi(stored)
 
     def own_subjects(self) -> list[tuple[str, Digest]]:
         """(category, subject) of every dossier that is about the holder, as far as it knows its NPI."""
         categories = self._client.network.categories
-        npi = self._store.npi()
         found = [(name, self.subjects.open(name).subject) for name in self.subjects.categories]
-        if npi is not None:
+        if self._npi is not None:
             public = [name for name in sorted(categories) if categories[name].by_npi]
-            found += [(name, npi_subject(name, Npi(npi))) for name in public]
+            found += [(name, npi_subject(name, self._npi)) for name in public]
         return found
 
-    async def sync(self) -> Synced:
-        """Collect from the mailbox and fetch what is published; keep what holds."""
+    async def sync(self, npi: Npi | None = None) -> Synced:
+        """Collect from the mailbox and fetch what is published; keep what holds.
+
+        An NPI is the holder's once an identity credential says so: until then it is not kept, and
+        nothing is fetched by it. InvalidInput for another NPI than the wallet's.
+        """
+        if npi is not None and self._npi not in (None, npi):
+            raise InvalidInput(f"this wallet is of NPI {self._npi}", field="npi", hint="leave --npi out")
+        self._npi = npi or self._npi
         synced = Synced()
+        if await self._client.member(self._keys.did) is None:
+            synced.notes.append("you are not enrolled yet: take your member card to an identity issuer")
+            return synced
         state = await self._client.documents(self.own_subjects())
         dossiers = [state.dossier(*each) for each in self.own_subjects()]
         found = {each.subject: each for each in dossiers if each is not None}
         known = {each.attestation for each in self._store.held()}
+        await self._collect(found, known, synced)
+        if not self._confirmed():
+            synced.notes.append(
+                "no identity credential confirms that this NPI is yours: nothing was fetched by it"
+            )
+            return synced
+        if self._npi is not None:
+            self._store.set_npi(self._npi)
         for dossier in found.values():
             for entry in dossier.entries:
                 text = state.document(entry.credential)
                 if text is not None and entry.id not in known:
                     self._keep(text, dossier, entry, synced)
-        await self._collect(found, known, synced)
         return synced
 
+    def _confirmed(self) -> bool:
+        """Whether an identity credential in the wallet names this holder and this NPI."""
+        if self._npi is None:
+            return False
+        subject = npi_subject(IDENTITY, self._npi)
+        return any(
+            each.subject == subject and parse(each.text).claims.get("holder") == self._keys.did
+            for each in self._store.held()
+        )
+
     async def _collect(self, dossiers: dict[Digest, Dossier], known: set[Digest], synced: Synced) -> None:
-        """Page by page; what was kept, or never can be, is acknowledged and so deleted at the node."""
+        """Page by page, as long as one brings something; what is kept is deleted at the node.
+
+        What is refused stays there until it expires: it may be for another look.
+        """
+        refused: dict[Digest, str] = {}
         while mails := await self._client.collect_mail(self._request(COLLECT)):
-            for mail in mails:
-                if mail.attestation in known:
-                    continue
+            new = [mail for mail in mails if mail.attestation not in known]
+            for mail in new:
                 try:
                     dossier, entry = await self._find(mail, dossiers)
                     text = self._keys.encryption.open(mail.sealed).decode("ascii")
                     self._keep(text, dossier, entry, synced)
                 except (InvalidInput, UnicodeDecodeError) as problem:
-                    synced.refused.append(f"{mail.category[:64]}: {problem}")
-                known.add(mail.attestation)
-            done = tuple(mail.attestation for mail in mails)
-            await self._client.acknowledge_mail(self._request(ACKNOWLEDGE, done))
+                    refused[mail.attestation] = f"{mail.category[:64]}: {problem}"
+            held = {each.attestation for each in self._store.held()}
+            done = tuple(mail.attestation for mail in mails if mail.attestation in held)
+            if done:
+                await self._client.acknowledge_mail(self._request(ACKNOWLEDGE, done))
+            if not any(mail.attestation in held for mail in new):
+                break
+            known |= held
+        synced.refused.extend(refused.values())
 
     async def _find(self, mail: Mail, dossiers: dict[Digest, Dossier]) -> tuple[Dossier, Entry]:
         """The mail's entry among the holder's own dossiers, read anew if it is newer than these."""

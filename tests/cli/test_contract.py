@@ -260,10 +260,16 @@ def test_plain_command(network: SampleNetwork, tmp_path: Path, name: str) -> Non
     check_document(told)
 
 
+IN_THE_WALLETS_STORY: Final = {
+    *("enroll", "share", "backup", "restore"),
+    *("wallet sync", "wallet list", "wallet address", "wallet add", "wallet export"),
+}
+
+
 def test_every_command_is_looked_at() -> None:
     """A new command needs a test of its JSON here."""
     looked_at = {*PLAIN, "attest", "status", "issued", "erase", "verify", "demo", "node run"} - {"category"}
-    assert set(commands()) == looked_at
+    assert set(commands()) == looked_at | IN_THE_WALLETS_STORY
 
 
 @pytest.mark.parametrize(
@@ -411,7 +417,7 @@ async def _attest_without_jurisdiction(network: SampleNetwork, home: Home, npi: 
     made = make_row(
         category,
         Issuer(known.id, None),
-        npi=npi,
+        to=npi,
         claims=claims,
         valid_from="2026-01-01",
         valid_until="2027-12-31",
@@ -487,6 +493,13 @@ NEEDED: Final[dict[str, tuple[str, ...]]] = {
     "join": ("nowhere.json",),
     "network create": ("nowhere.toml", "--out", "nowhere"),
     "status": ("00000000",),
+    "enroll": ("nowhere.toml", "--npi", "2012345676"),
+    "backup": ("--out", "nowhere.json"),
+    "restore": ("nowhere.json",),
+    "share": ("--to", "X", "--category", "cme_credit", "--purpose", "monitoring", "--expires", "1d"),
+    "wallet add": ("nowhere.txt",),
+    "wallet address": ("cme_credit",),
+    "wallet export": ("00000000", "--audience", "A", "--nonce", "N"),
 }
 
 

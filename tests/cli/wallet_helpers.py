@@ -93,11 +93,8 @@ class Radiologist:
         claims = ("--claims", claims_file(self.network, category))
         until = () if days is None else ("--until", day(days))
         home = self.network.member(issuer)
-        return str(
-            quick("attest", category, "--npi", self.npi, *claims, *until, "--json", home=home, expect=0).json[
-                "attestation"
-            ]
-        )
+        words = ("attest", category, "--npi", self.npi, *claims, *until, "--json")
+        return str(quick(*words, home=home, expect=0).json["attestation"])
 
     def share(self, out: Path, *scope: str, expires: str = "30d", to: str = RECIPIENT) -> Path:
         done = self.call(*share_words(out, *scope, expires=expires, to=to), expect=0)
@@ -124,7 +121,7 @@ def radiologist(network: SampleNetwork, folder: Path, npi: str | None = None) ->
 
 
 def enroll(who: Radiologist, *more: str, desk: str = DESK, expect: int | None = None) -> Done:
-    arguments = ("enroll", who.card, "--npi", who.npi, *NAME, "--json", *more)
+    arguments: list[str | Path] = ["enroll", who.card, "--npi", who.npi, *NAME, "--json", *more]
     return quick(*arguments, home=who.network.member(desk), expect=expect)
 
 
@@ -136,16 +133,22 @@ def attest_to(
     network: SampleNetwork, issuer: str, category: str, address: str, days: int | None = None, *more: str
 ) -> Done:
     until = () if days is None else ("--until", day(days))
-    claims = claim_options() if category == "board_certification" else []
-    file = () if claims else ("--claims", claims_file(network, category))
-    return quick(
-        *("attest", category, "--to", address, *file, *claims, *until, "--json", *more),
-        home=network.member(issuer),
-    )
+    claims: list[str | Path] = ["--claims", claims_file(network, category)]
+    if category == "board_certification":
+        claims = [*claim_options()]
+    words = ("attest", category, "--to", address, *claims, *until, "--json", *more)
+    return quick(*words, home=network.member(issuer))
 
 
 def verify(network: SampleNetwork, bundle: Path, *more: str | Path, home: Path | None = None) -> Done:
     return quick("verify", bundle, "--json", *more, home=home or network.hospital)
+
+
+def fresh_hospital(network: SampleNetwork, into: Path) -> Path:
+    """The hospital's home, as it was before it looked at anything."""
+    home = network.copy(network.hospital, into)
+    (home / "trust.json").unlink(missing_ok=True)
+    return home
 
 
 def check(done: Done, number: int) -> dict[str, Any]:

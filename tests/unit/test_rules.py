@@ -652,7 +652,9 @@ HOLDER = "Holder"
 
 
 def card(**differing: Any) -> MemberCard:
-    plain = MemberCard(signing_key(HOLDER).public, box_key(HOLDER).public)
+    plain = MemberCard(
+        signing_key(HOLDER).public, box_key(HOLDER).public, subjects_root=some_digest("subjects")
+    )
     return replace(plain, **differing)
 
 
@@ -674,6 +676,7 @@ def test_an_enrolment_becomes_a_member_record(world: World) -> None:
         keys=member.keys,
         roles=(Term("radiologist", world.tip.height),),
         recovery=recovery,
+        subjects_root=some_digest("subjects"),
     )
     assert [(term.key, term.start, term.end, term.distrusted) for term in member.keys] == [
         (signing_key(HOLDER).public, world.tip.height, None, None)
@@ -735,7 +738,7 @@ def test_member(world: World) -> None:
     again = enroll(card(recovery=some_digest("another")))
     assert_refused(world, IDENTITY_ISSUER, again, "member")
     assert_refused(world, OTHER_BOARD, enroll(), "member")
-    board = MemberCard(signing_key(BOARD).public, box_key(BOARD).public)
+    board = card(key=signing_key(BOARD).public, encryption_key=box_key(BOARD).public)
     assert_refused(world, IDENTITY_ISSUER, enroll(board, BOARD), "member")
 
 
