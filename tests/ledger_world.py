@@ -197,6 +197,7 @@ class Person:
             encryption_key=box_key(self.name).public,
             recovery=some_digest(f"recovery key of {self.name}"),
             subjects_root=self.subjects.root,
+            private_categories=self.subjects.categories,
         )
         return replace(card, **differing)
 

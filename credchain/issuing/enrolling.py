@@ -81,7 +81,7 @@ class Enrolling:
         member = await self._client.member(card.did)
         if member is None:
             return [Enroll(card.encode(), enrollment.proof, (RADIOLOGIST,)), attest]
-        if member.subjects_root != card.subjects_root:
+        if (member.subjects_root, member.private_categories) != (card.subjects_root, card.private_categories):
             raise InvalidInput(
                 "the member is enrolled with another subjects_root",
                 field="card",

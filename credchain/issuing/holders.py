@@ -48,7 +48,7 @@ def recipient_of(address: Address, member: Member | None, height: int) -> Recipi
         )
     if not member.signs_with(address.key, now):
         raise InvalidInput("the address is not signed by a current key of its holder", field="to")
-    if member.subjects_root is None or not address.opening.opens(member.subjects_root):
+    if not member.commits_to(address.opening):
         raise InvalidInput(
             "the address is not one that its holder committed to at enrolment",
             field="to",

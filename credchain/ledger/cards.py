@@ -21,8 +21,8 @@ CARD_BYTES = 8 * 1024
 class MemberCard:
     """``name`` is for organisations only: a radiologist's card names nobody.
 
-    ``peer`` (HOST:PORT), ``api`` (URL) and ``certificate`` (PEM) are a validator's; ``recovery`` and
-    ``subjects_root`` are a radiologist's.
+    ``peer`` (HOST:PORT), ``api`` (URL) and ``certificate`` (PEM) are a validator's; ``recovery``,
+    ``subjects_root`` and the ``private_categories`` whose subjects are under it are a radiologist's.
     """
 
     key: PublicKey
@@ -33,6 +33,7 @@ class MemberCard:
     certificate: str | None = None
     recovery: Digest | None = None
     subjects_root: Digest | None = None
+    private_categories: tuple[str, ...] = ()
 
     @property
     def did(self) -> Did:
@@ -48,6 +49,8 @@ class MemberCard:
             "subjects_root": self.subjects_root,
         }
         present = {name: value for name, value in optional.items() if value is not None}
+        if self.private_categories:
+            present["private_categories"] = list(self.private_categories)
         return {"encryption_key": self.encryption_key, "key": self.key, "version": 1, **present}
 
     def encode(self) -> bytes:
@@ -74,6 +77,9 @@ class MemberCard:
             certificate=certificate,
             recovery=fields.optional_digest("recovery"),
             subjects_root=fields.optional_digest("subjects_root"),
+            private_categories=fields.texts("private_categories", at_most=LIMITS.categories)
+            if fields.has("private_categories")
+            else (),
         )
 
     @staticmethod

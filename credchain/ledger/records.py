@@ -13,6 +13,7 @@ from typing import Final
 
 from .. import keys
 from ..certificates import Height, Millis
+from ..credentials.subjects import Opening
 from ..encoding import Digest, Fields, Value, check_ascending, decode, encode
 from ..errors import InvalidInput
 from ..keys import Did, EncryptionKey, PublicKey
@@ -86,8 +87,8 @@ def _optional_height(fields: Fields, name: str) -> Height | None:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The ledger's record of a member. ``name`` is for organisations only; ``recovery`` and
-    ``subjects_root`` are a radiologist's, as its card had them when it enrolled."""
+    """The ledger's record of a member. ``name`` is for organisations only; ``recovery``,
+    ``subjects_root`` and ``private_categories`` are a radiologist's, as its card had them."""
 
     did: Did
     enrolled: Height
@@ -99,6 +100,7 @@ class Member:
     name: str | None = None
     recovery: Digest | None = None
     subjects_root: Digest | None = None
+    private_categories: tuple[str, ...] = ()
 
     def has_role(self, role: str, height: Height) -> bool:
         return any(term.name == role and term.covers(height) for term in self.roles)
@@ -135,6 +137,8 @@ class Member:
             result["recovery"] = self.recovery
         if self.subjects_root is not None:
             result["subjects_root"] = self.subjects_root
+        if self.private_categories:
+            result["private_categories"] = list(self.private_categories)
         return result
 
     def encode(self) -> bytes:
@@ -153,6 +157,22 @@ class Member:
             name=fields.optional_text("name", max_bytes=LIMITS.name_bytes),
             recovery=fields.optional_digest("recovery"),
             subjects_root=fields.optional_digest("subjects_root"),
+            private_categories=fields.texts("private_categories", at_most=LIMITS.categories)
+            if fields.has("private_categories")
+            else (),
+        )
+
+    def commits_to(self, opening: Opening) -> bool:
+        """Whether the opening is of a subject that this member committed to when it enrolled.
+
+        The leaf's place follows from the category, so there is one subject a category.
+        """
+        return (
+            self.subjects_root is not None
+            and opening.category in self.private_categories
+            and opening.count == len(self.private_categories)
+            and opening.index == self.private_categories.index(opening.category)
+            and opening.opens(self.subjects_root)
         )
 
     @staticmethod

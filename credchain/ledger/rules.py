@@ -328,8 +328,10 @@ def _enroll(state: State, operation: Enroll, sender: _Sender, context: BlockCont
     if card.name is not None or card.peer or card.api or card.certificate:
         raise Rejected("name", "a radiologist's card names nobody and no address", field="card")
     # subjects: a radiologist commits to its private subjects once, now.
-    if card.subjects_root is None:
-        raise Rejected("subjects", "a radiologist's card has a subjects_root", field="card")
+    if card.subjects_root is None or not card.private_categories:
+        raise Rejected(
+            "subjects", "a radiologist's card has subjects_root and private_categories", field="card"
+        )
     # member: once.
     if state.member(card.did) is not None:
         raise Rejected("member", "the member is enrolled already", field="card")
@@ -343,5 +345,6 @@ def _enroll(state: State, operation: Enroll, sender: _Sender, context: BlockCont
             roles=(Term(RADIOLOGIST, height),),
             recovery=card.recovery,
             subjects_root=card.subjects_root,
+            private_categories=card.private_categories,
         )
     )

@@ -132,6 +132,7 @@ def make_radiologist(
         pair.encryption.public,
         recovery=recovery,
         subjects_root=None if pair.subjects is None else pair.subjects.root,
+        private_categories=() if pair.subjects is None else pair.subjects.categories,
     )
     text = card_text(card, card.sign(pair.signing)).encode()
     # The backup first: keys that exist nowhere else must not be relied on.

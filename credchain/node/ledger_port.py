@@ -204,7 +204,8 @@ class LedgerPort:
         state = State(self._store)
         for index, item in enumerate(request.items):
             self._check_item(state, request.member, item, f"items[{index}]")
-        count, size = self._store.mailbox_use(request.member)
+        replaced = sorted({item.attestation for item in request.items})
+        count, size = self._store.mailbox_use(request.member, replaced, now)
         size += sum(len(item.sealed) for item in request.items)
         if (
             count + len(request.items) > LIMITS.mailbox_items_per_sender

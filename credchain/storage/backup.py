@@ -13,14 +13,14 @@ from typing import Final
 
 from .. import keys
 from ..certificates import Millis
-from ..credentials.sdjwt import parse
+from ..credentials.sdjwt import Credential, parse
 from ..encoding import Digest, Fields, Value, decode, digest, encode
 from ..errors import InvalidInput
 from ..keys import SigningKey
 from ..ledger.network import Network
 from ..ledger.operations import attestation_id
 from ..limits import LIMITS
-from .files import replace_file, write_new
+from .files import write_new
 from .home import Home
 from .keyfile import KeyPair, check_private, read_box, write_box, write_keys
 from .wallet_store import Held, WalletStore
@@ -108,26 +108,42 @@ def backup_of(home: Home, pair: KeyPair) -> Backup:
 
 
 def restore(home: Home, backup: Backup, passphrase: str, now: Millis) -> None:
-    """A new home from a backup; InvalidInput if the home has keys."""
-    if home.keys.exists():
-        raise InvalidInput(
-            f"{home.path} has keys already", field="home", hint="restore into a new folder with --home"
-        )
-    network = None
+    """A new home from a backup, the keys last; InvalidInput before anything is written."""
+    for path in (home.keys, home.card, home.network_file, home.wallet):
+        if path.exists():
+            raise InvalidInput(
+                f"{path} exists and is not overwritten",
+                field="home",
+                hint="restore into a new folder with --home",
+            )
+    if not passphrase:
+        raise InvalidInput("the passphrase is empty", field="passphrase", hint="set CREDCHAIN_PASSPHRASE")
+    network = None if backup.network is None else _network(backup.network)
+    documents = [parse(text) for text in backup.documents]
     if backup.network is not None:
-        network = Network.parse(backup.network.decode("utf-8"))
-        replace_file(home.network_file, backup.network)
-    write_keys(home.keys, backup.keys, passphrase)
+        write_new(home.network_file, backup.network)
+    if network is not None and backup.keys.subjects is not None:
+        _restore_wallet(home, network, backup, documents, now)
     write_new(home.card, backup.card)
-    if network is None or backup.keys.subjects is None:
-        return
+    write_keys(home.keys, backup.keys, passphrase)
+
+
+def _network(content: bytes) -> Network:
+    try:
+        return Network.parse(content.decode("utf-8"))
+    except UnicodeDecodeError as problem:
+        raise InvalidInput("the backup's network file is not UTF-8", field="backup") from problem
+
+
+def _restore_wallet(
+    home: Home, network: Network, backup: Backup, documents: list[Credential], now: Millis
+) -> None:
     store = WalletStore(home.wallet, network.id, backup.keys.wallet_key)
     try:
         if backup.npi is not None:
             store.set_npi(backup.npi)
-        for text in backup.documents:
-            each = parse(text)
+        for each in documents:
             identifier = attestation_id(network.id, each.issuer, each.category, each.subject, each.digest)
-            store.add(Held(identifier, each.category, each.subject, each.digest, text), now)
+            store.add(Held(identifier, each.category, each.subject, each.digest, each.text), now)
     finally:
         store.close()

@@ -30,6 +30,8 @@ def card_text(card: MemberCard, signature: bytes) -> str:
         value = getattr(card, name)
         if value is not None:
             lines.append(f'{name} = "{value.hex()}"')
+    if card.private_categories:
+        lines.append(f"private_categories = {json.dumps(card.private_categories)}")
     if card.certificate is not None:
         lines.append(f'certificate = """\n{card.certificate}"""')
     lines.append(f'signature = "{signature.hex()}"')
@@ -57,7 +59,7 @@ def parse_card(text: str, what: str) -> tuple[MemberCard, bytes]:
     """The card and its signature, which is not checked here."""
     document = parse_toml(text, what)
     for name in document:
-        if name not in (*_TEXTS, *_BYTES, "did"):
+        if name not in (*_TEXTS, *_BYTES, "did", "private_categories"):
             raise InvalidInput(f"{what} has an unknown part {name}", field=name)
     texts = {name: _text(document, name, what) for name in _TEXTS if name in document}
     data = {name: _bytes(document, name, what) for name in _BYTES if name in document}
@@ -70,11 +72,19 @@ def parse_card(text: str, what: str) -> tuple[MemberCard, bytes]:
         encryption_key=EncryptionKey(data["encryption_key"]),
         recovery=None if recovery is None else Digest(recovery),
         subjects_root=None if root is None else Digest(root),
+        private_categories=_names(document, what),
         **texts,
     )
     if document.get("did") != card.did:
         raise InvalidInput(f"{what}: did is not its key's", field="did")
     return card, data["signature"]
+
+
+def _names(document: dict[str, Any], what: str) -> tuple[str, ...]:
+    names = document.get("private_categories", [])
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        raise InvalidInput(f"{what}: private_categories is not a list of text", field="private_categories")
+    return tuple(check_text(each, "private_categories", max_bytes=LIMITS.name_bytes) for each in names)
 
 
 def _text(document: dict[str, Any], name: str, what: str) -> str:

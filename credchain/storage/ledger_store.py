@@ -316,12 +316,17 @@ class LedgerStore:
 
     # --- mailbox --------------------------------------------------------------------------
 
-    def mailbox_use(self, sender: Did) -> tuple[int, int]:
-        """(items, bytes) of a sender that wait for collection."""
-        row = self._one(
-            "select count(*), coalesce(sum(length(sealed)), 0) from mailbox where sender = ?", (sender,)
+    def mailbox_use(self, sender: Did, replaced: Sequence[Digest], now: Millis) -> tuple[int, int]:
+        """(items, bytes) of a sender that wait for collection, without those that are replaced."""
+        query = (
+            "select count(*), coalesce(sum(length(sealed)), 0) from mailbox where sender = ? and expires >= ?"
         )
-        return int(row[0]), int(row[1])
+        row = self._one(query, (sender, now))
+        count, size = int(row[0]), int(row[1])
+        for each in replaced:
+            row = self._one(query + " and attestation = ?", (sender, now, each))
+            count, size = count - int(row[0]), size - int(row[1])
+        return count, size
 
     def store_mail(self, sender: Did, items: Sequence[Item], now: Millis, lifetime: int) -> None:
         """Sealed documents, one an attestation (a later one replaces it); expired ones are dropped."""

@@ -95,7 +95,8 @@ class BundleBody:
             openings=fields.maps("openings", Opening.read, at_most=LIMITS.bundle_credentials),
             grant=fields.optional_digest("grant"),
         )
-        if len({body.identity, *body.credentials}) != 1 + len(body.credentials):
+        jwts = {text.partition("~")[0] for text in (body.identity, *body.credentials)}
+        if len(jwts) != 1 + len(body.credentials):
             raise InvalidInput("a credential stands twice in the bundle", field="credentials")
         _ascending([each.category for each in body.scope], "scope")
         _ascending([each.category for each in body.openings], "openings")

@@ -102,7 +102,7 @@ def verify_bundle(question: BundleQuestion, state: ProvedState) -> Statement:
     absent: list[str] = []
     standings: list[tuple[Standing, ...]] = []
     undisclosed = False
-    rest = _by_digest(presented)
+    rest = _by_attestation(network.id, presented)
     for name, subject in question.subjects:
         dossier = state.dossier(name, subject)
         judge = _Judge(standpoint, state, network.category(name), holder, whole)
@@ -110,7 +110,7 @@ def verify_bundle(question: BundleQuestion, state: ProvedState) -> Statement:
         credentials.extend(results)
         if dossier is None:
             absent.append(name)
-        if name in [each.category for each in body.scope]:
+        if name == IDENTITY or name in [each.category for each in body.scope]:
             standings.append(tuple(each.standing for each in results))
             undisclosed |= not any(each.standing is Standing.IN_FORCE and each.presented for each in results)
     strangers = [
@@ -227,9 +227,17 @@ def _present(text: str) -> _Presented:
         return _Presented(text, None, problem.message)
 
 
-def _by_digest(presented: list[_Presented]) -> dict[Digest, _Presented]:
-    """By credential digest; a second copy of one is a stranger, which nobody asked for."""
-    return {each.credential.digest: each for each in presented if each.credential is not None}
+def _by_attestation(network: Digest, presented: list[_Presented]) -> dict[Digest, _Presented]:
+    """By the id that the credential's own issuer would have attested it under."""
+    found: dict[Digest, _Presented] = {}
+    for each in presented:
+        credential = each.credential
+        if credential is not None:
+            identifier = attestation_id(
+                network, credential.issuer, credential.category, credential.subject, credential.digest
+            )
+            found[identifier] = each
+    return found
 
 
 class _Holder:
@@ -273,13 +281,24 @@ class _Holder:
             return found
         if not member.has_role(RADIOLOGIST, self._height) or not member.signs_with(body.key, self._height):
             return "it is not signed by a current key of its holder"
-        return self._openings_problem(root)
+        return self._openings_problem(member)
 
-    def _openings_problem(self, root: Digest | None) -> str:
+    def _openings_problem(self, member: Member) -> str:
         for opening in self._question.body.openings:
-            if root is None or not opening.opens(root):
+            if not member.commits_to(opening):
                 return f"its opening of {opening.category} does not lead to the holder's subjects"
         return ""
+
+    def completeness(self, category: Category, dossier: Dossier) -> Check:
+        """Check 8: unknown for private categories where the identity's history restarts."""
+        since = {} if self._identity is None else self._identity.claims
+        if not category.by_npi and "history_restarts" in since:
+            return Check(
+                numbers.DOSSIER_COMPLETE,
+                Outcome.UNKNOWN,
+                f"the holder's private history restarts at {since['history_restarts']}",
+            )
+        return complete(dossier)
 
     def about(self, credential: Credential) -> str:
         """Why a document is not about this holder, or not within the scope; "" if it is."""
@@ -289,6 +308,11 @@ class _Holder:
             return f"a document is of {credential.category}, which is not in the scope"
         if credential.subject != question_subject(question, credential.category):
             return "a document is about somebody else"
+        named = next(
+            (each.claims for each in question.body.scope if each.category == credential.category), ()
+        )
+        if named and not set(credential.claims) <= set(named):
+            return "a document discloses claims that the signed scope does not name"
         key = credential.holder
         if key is not None and (member is None or member.key_term(key) is None):
             return "a document is bound to somebody else's key"
@@ -315,7 +339,7 @@ class _Judge:
     def dossier(self, dossier: Dossier, rest: dict[Digest, _Presented]) -> Iterator[CredentialResult]:
         """Every entry; documents that belong to one are taken out of ``rest``."""
         for placed in place(dossier, self._standpoint.now):
-            presented = rest.pop(placed.entry.credential, None)
+            presented = rest.pop(placed.entry.id, None)
             issuer = self._state.member(placed.entry.issuer)
             if presented is None or presented.credential is None:
                 yield self._listed(dossier, placed, issuer)
@@ -342,13 +366,16 @@ class _Judge:
         self, dossier: Dossier, placed: Placed, issuer: Member | None, credential: Credential
     ) -> CredentialResult:
         document = self._document(dossier, placed.entry, credential)
+        # The identity binds the holder to the NPI: it is relied on whatever its standing.
+        binds = self._category.name == IDENTITY
+        where = Standing.NOT_CURRENT if binds and placed.where is Standing.HISTORY else placed.where
         return self._result(
             dossier,
             placed,
             issuer,
             document,
-            check_issuer(self._category, placed.entry, issuer, document.claims, placed.where),
-            check_in_force(placed.where, placed.why, relied_on=placed.relied_on),
+            check_issuer(self._category, placed.entry, issuer, document.claims, where),
+            check_in_force(placed.where, placed.why, relied_on=placed.relied_on or binds),
             presented=True,
             about=self._holder.about(credential),
         )
@@ -386,7 +413,7 @@ class _Judge:
             self._standpoint.fresh,
             authorised,
             in_force,
-            complete(dossier),
+            self._holder.completeness(self._category, dossier),
             holder,
             self._whole[1],
         )

@@ -8,18 +8,3 @@ importing Typer in a bare Python, the unlocking of the key apart; the bound is 2
 """
 
 from __future__ import annotations
-
-import cProfile
-import pstats
-import statistics
-import sys
-from pathlib import Path
-from time import perf_counter
-
-from credchain.certificates import Millis
-from credchain.credentials.sdjwt import parse, verify_signature
-from credchain.keys import verify
-from credchain.storage.home import Home
-from credchain.verification.bundle import Bundle, open_bundle
-from credchain.verification.by_bundle import BundleQuestion, verify_bundle
-from credchain.verification.evidence import open_answer

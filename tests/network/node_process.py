@@ -412,7 +412,13 @@ class _Writer:
 
 def _card() -> Enroll:
     key, box = SigningKey.from_seed(b"r" * 32), BoxKey.from_seed(b"b" * 32)
-    card = MemberCard(key.public, box.public, recovery=Digest(sha256(b"recovery").digest()))
+    card = MemberCard(
+        key.public,
+        box.public,
+        recovery=Digest(sha256(b"recovery").digest()),
+        subjects_root=Digest(sha256(b"subjects").digest()),
+        private_categories=("cme_credit",),
+    )
     return Enroll(card.encode(), card.sign(key), ("radiologist",))
 
 

@@ -416,7 +416,7 @@ def _rows(office: Office, count: int) -> list[Any]:
         make_row(
             category,
             Issuer(network.id, ("US",)),
-            npi=line["npi"],
+            to=line["npi"],
             claims={name: line[name] for name in _COLUMNS[2:]},
             valid_from=line["valid_from"],
             valid_until=None,

@@ -10,10 +10,10 @@ from typing import Any
 import msgpack
 import pytest
 
+from credchain import merkle
 from credchain.certificates import Certificate, Height, Millis, View, certify, commit_digest, quorum
 from credchain.encoding import Digest
 from credchain.errors import InvalidInput, ProofError
-from credchain import merkle
 from credchain.ledger.blocks import Block, CertifiedHeader, Header, Receipt, transactions_root
 from credchain.ledger.operations import Attest
 from tests.ledger_world import BOARD, START, World, did, signing_key, some_digest, with_field

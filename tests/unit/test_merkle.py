@@ -6,9 +6,9 @@ from hashlib import sha256
 
 import pytest
 
+from credchain import merkle
 from credchain.encoding import Digest
 from credchain.errors import ProofError
-from credchain import merkle
 
 SIZES = range(71)
 

@@ -653,7 +653,10 @@ HOLDER = "Holder"
 
 def card(**differing: Any) -> MemberCard:
     plain = MemberCard(
-        signing_key(HOLDER).public, box_key(HOLDER).public, subjects_root=some_digest("subjects")
+        signing_key(HOLDER).public,
+        box_key(HOLDER).public,
+        subjects_root=some_digest("subjects"),
+        private_categories=("cme_credit",),
     )
     return replace(plain, **differing)
 
@@ -666,7 +669,9 @@ def enroll(of: MemberCard | None = None, signer: str = HOLDER, **differing: Any)
 
 def test_an_enrolment_becomes_a_member_record(world: World) -> None:
     recovery = some_digest("recovery")
-    operation = enroll(card(recovery=recovery, subjects_root=some_digest("subjects")))
+    operation = enroll(
+        card(recovery=recovery, subjects_root=some_digest("subjects"), private_categories=("cme_credit",))
+    )
     world.commit([world.transaction(IDENTITY_ISSUER, operation)])
     member = world.member(HOLDER)
     assert member == Member(
@@ -677,6 +682,7 @@ def test_an_enrolment_becomes_a_member_record(world: World) -> None:
         roles=(Term("radiologist", world.tip.height),),
         recovery=recovery,
         subjects_root=some_digest("subjects"),
+        private_categories=("cme_credit",),
     )
     assert [(term.key, term.start, term.end, term.distrusted) for term in member.keys] == [
         (signing_key(HOLDER).public, world.tip.height, None, None)
