@@ -63,7 +63,9 @@ class Stage:
         told = self.quietly(line)
         for each in told.output.rstrip().splitlines()[:3]:
             say(f"  {each.rstrip()}")
-        say(f"  … (exit code {told.code})")
+        say("  …")
+        if told.code:
+            say(f"  (exit code {told.code})")
         sys.stdout.flush()
         self._expect(expected, told)
 

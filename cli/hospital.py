@@ -13,6 +13,7 @@ from .session import Session, command
 
 if TYPE_CHECKING:
     from credchain.certificates import Millis
+    from credchain.credentials.npi import Npi
     from credchain.verification.evidence import Answer
     from credchain.verification.statement import CredentialResult, Statement
 
@@ -114,10 +115,27 @@ def _verify_npi(session: Session, what: str, category: list[str], age: Millis) -
             return await client.verify(question)
 
     try:
-        return session.run(ask())
+        statement = session.run(ask())
     except NetworkError as problem:
         note(f"hint: {problem.hint}")
         return could_not_check(question(seen.height), problem.message)
+    _remember(session, npi, statement)
+    return statement
+
+
+def _remember(session: Session, npi: Npi, statement: Statement) -> None:
+    """An older bundle of this radiologist is not believed here again."""
+    from credchain.credentials.subjects import npi_subject
+    from credchain.errors import CredchainError
+    from credchain.ledger.codes import IDENTITY
+
+    if statement.as_of is None:
+        return
+    subject = npi_subject(IDENTITY, npi)
+    try:
+        session.home.trust.remember_subject(session.network, subject, statement.as_of.height)
+    except CredchainError as problem:
+        note(f"warning: {problem.message}; an older bundle could be believed next time")
 
 
 def _read_bundle(what: str) -> bytes:
@@ -184,8 +202,7 @@ def _verify_bundle(session: Session, data: bytes, age: Millis, *, offline: bool)
     except NetworkError as problem:
         note(f"hint: {problem.hint}; or judge it as of its making: --offline --max-age 7d")
         return evidence_failed(question, problem), data
-    if statement.as_of is not None:
-        session.home.trust.remember_subject(network, subject, statement.as_of.height)
+    _remember(session, bundle.body.npi, statement)
     judged = Bundle(bundle.body, bundle.signature, fresh)
     return statement, judged.seal(keys.encryption.public)
 

@@ -81,6 +81,8 @@ class Attesting:
             if known is not None and known.state == COMMITTED:
                 outcome.attested += row.key in resumed_rows
                 outcome.already += row.key not in resumed_rows
+                if known.recipient is not None:
+                    self._store.redeliver(row.key)
                 progress(1)
             else:
                 waiting.append(row)

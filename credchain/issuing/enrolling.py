@@ -55,7 +55,8 @@ class Enrolling:
     async def run(self, enrollment: Enrollment) -> Issued:
         """Enrol the member and attest its identity; the sealed document goes to its mailbox.
 
-        A member that is enrolled already is only attested. Errors: InvalidInput, Rejected.
+        A member that is enrolled already is only attested; one that is attested already gets its document
+        once more. Errors: InvalidInput, Rejected.
         """
         issued = self._issued(enrollment)
         other = self._store.other_npi(enrollment.card.did, enrollment.npi)
@@ -63,7 +64,9 @@ class Enrolling:
             raise InvalidInput(
                 f"this card was enrolled with NPI {other}", field="npi", hint="check the card and the NPI"
             )
-        if issued.state != COMMITTED:
+        if issued.state == COMMITTED:
+            self._store.redeliver(issued.row)
+        else:
             operations = await self._operations(enrollment, issued)
             await self._outbox.send(self._outbox.enqueue(operations, [issued]))
         await self._outbox.deliver()

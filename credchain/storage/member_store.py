@@ -286,6 +286,11 @@ class MemberStore:
             (self._network, COMMITTED, at_most),
         )
 
+    def redeliver(self, row: Digest) -> None:
+        """Hand this row's document over once more: its holder may have lost it."""
+        with self._write() as conn:
+            conn.execute("update issued set delivered = 0 where row = ?", (row,))
+
     def mark_delivered(self, rows: Sequence[Digest]) -> None:
         with self._write() as conn:
             conn.executemany("update issued set delivered = 1 where row = ?", [(row,) for row in rows])

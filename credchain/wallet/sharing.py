@@ -109,7 +109,7 @@ class Sharing:
             raise InvalidInput(
                 "the wallet has no identity credential in force",
                 field="wallet",
-                hint="credchain wallet sync collects it; after a restore, ask the identity issuer",
+                hint="credchain wallet sync collects it; after a restore, the identity issuer's enroll sends it again",
             )
         credentials: list[str] = []
         for each in scope:

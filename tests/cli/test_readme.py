@@ -314,9 +314,14 @@ def test_hospitals_table_of_exit_codes_is_whole() -> None:
 
 def test_radiologists(session: Session) -> None:
     session.check("radiologists")
-    told = session.one("radiologists", "credchain verify").out
-    assert '"verdict": "established"' in told
-    assert f'"npi": "{NAVARRO}"' in told
+    assert "enrolled: did:key:z" in session.one("radiologists", "credchain enroll").out
+    assert "4 collected" in session.one("radiologists", "credchain wallet sync").out
+    for place in (0, 1):
+        told = session.one("radiologists", "credchain verify for-lakeside.ccb", place).out
+        assert told.startswith("ESTABLISHED")
+        assert f"NPI {NAVARRO}" in told
+    assert (session.folder / "kept-evidence" / "result.json").exists()
+    assert session.one("radiologists", "credchain wallet export").out.count("~") > 1
 
 
 def test_operators(session: Session) -> None:

@@ -18,9 +18,9 @@ from credchain.certificates import Millis
 from credchain.client import Client, Mail
 from credchain.encoding import Digest
 from credchain.errors import CredchainError, InvalidInput, NetworkError, ProofError, Rejected
-from credchain.keys import seal
+from credchain.keys import Did, seal
 from credchain.ledger.operations import Attest, Erase, Operation
-from credchain.ledger.records import Dossier
+from credchain.ledger.records import Dossier, Member
 from credchain.limits import LIMITS
 from credchain.mailbox import ACKNOWLEDGE, COLLECT, DEPOSIT, WINDOW, Item, Request, sign_request
 from credchain.node.ledger_port import LedgerPort
@@ -404,6 +404,9 @@ class _Client:
     async def dossiers(self, wanted: list[tuple[str, Digest]]) -> dict[tuple[str, Digest], Dossier]:
         state = await self.documents(wanted)
         return {each: state.dossier(*each) or Dossier(*each) for each in wanted}
+
+    async def member(self, did: Did) -> Member | None:
+        return open_answer(self._node.port.members([did]), self.network).member(did)
 
     async def collect_mail(self, request: Request) -> list[Mail]:
         found = self._node.port.collect_mail(request, self._node.now)

@@ -483,6 +483,7 @@ def test_reading_sees_the_last_committed_block(port: LedgerPort, path: Path) -> 
         "attestations": 5,
         "members": len(history().network.genesis.members) + 1,
         "documents": 4,
+        "mailbox": 0,
     }
     store.close()
 
