@@ -23,6 +23,7 @@ from ..verification.checks import Standing
 from ..verification.standing import standing
 from .syncing import Wallet
 
+_AGAIN = "after a restore, the identity issuer's enroll sends it again"
 IDENTITY_CLAIMS = ("family_name", "given_name", "holder", "subjects_root")
 """What a bundle discloses of the identity: who it is, and what binds the rest to them."""
 
@@ -94,7 +95,9 @@ class Sharing:
         npi = self._store.npi()
         if npi is None:
             raise InvalidInput(
-                "the wallet does not know your NPI", field="npi", hint="credchain wallet sync --npi NPI"
+                "the wallet has no identity credential that confirms your NPI",
+                field="npi",
+                hint=f"credchain wallet sync --npi NPI; {_AGAIN}",
             )
         names = [each.category for each in scope]
         subjects = self._subjects_of([IDENTITY, *names], npi)
@@ -109,7 +112,7 @@ class Sharing:
             raise InvalidInput(
                 "the wallet has no identity credential in force",
                 field="wallet",
-                hint="credchain wallet sync collects it; after a restore, the identity issuer's enroll sends it again",
+                hint=f"credchain wallet sync collects it; {_AGAIN}",
             )
         credentials: list[str] = []
         for each in scope:

@@ -30,7 +30,7 @@ STEPS: Final = (
     ("Meanwhile another radiologist", "enroll", 0, ("enrolled: did:key:",)),
     ("A radiologist changes one claim", "verify", 3, ("INVALID",)),
     ("Another puts a published credential", "share", 3, ("INVALID",)),
-    ("Suspended privileges are left out", "status", 4, ("ADVERSE", "suspended", "FAIL")),
+    ("Privileges at a second hospital", "status", 4, ("ADVERSE", "suspended", "FAIL")),
     ("Check the whole ledger", "audit", 0, ("The ledger is whole",)),
 )
 NEXT: Final = re.compile(r"^  (export .*|credchain .*)$", re.MULTILINE)

@@ -431,7 +431,6 @@ def test_a_document_that_the_wallet_cannot_place_yet_is_not_given_up(node: Node,
     wallet = Wallet(store, cast(Client, _Client(node)), pair, lambda: node.now)
     asyncio.run(wallet.sync())
     assert store.held() == []
-    store.set_npi(npi(7))
-    asyncio.run(wallet.sync())
+    asyncio.run(wallet.sync(npi(7)))
     assert [each.category for each in store.held()] == ["identity"]
     store.close()
