@@ -11,27 +11,17 @@ machine's raw Ed25519 verifications a second divided by four.
 from __future__ import annotations
 
 import csv
-import json
-import os
 import random
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter, sleep
-from typing import Any
 
 from credchain.credentials.npi import check_digit
 from credchain.keys import SigningKey, verify
 
-SAMPLES = Path(__file__).parents[2] / "samples"
-PROGRAM = [sys.executable, "-m", "credchain.cli.main"]
-API = "http://127.0.0.1:17442"
-
-
-def run(*arguments: str) -> Any:
-    done = subprocess.run([*PROGRAM, *arguments, "--json"], check=True, stdout=subprocess.PIPE)
-    return json.loads(done.stdout)
+from .network import PROGRAM, network, run
 
 
 def write_table(path: Path, rows: int) -> None:
@@ -66,54 +56,43 @@ def raw_verifications_a_second() -> float:
     return 20_000 / (perf_counter() - started)
 
 
-def kill_on_the_way(command: list[str], network: Path, rows: int, kills: int) -> None:
+def kill_on_the_way(command: list[str], made: Path, rows: int, kills: int) -> None:
     """Start the run, wait until some of it is on the ledger, kill it; as often as asked."""
     chance = random.Random(1)
     for number in range(1, kills + 1):
         process = subprocess.Popen(command)
         goal = rows * number // (kills + 2)
-        while attested(network) < goal and process.poll() is None:
+        while attested(made) < goal and process.poll() is None:
             sleep(0.02)
         sleep(chance.random() * 0.3)
         process.kill()
         process.wait()
-        print(f"killed with {attested(network)} attestations on the ledger")
+        print(f"killed with {attested(made)} attestations on the ledger")
 
 
-def attested(network: Path) -> int:
-    told = run("node", "status", "--network", str(network / "network.json"))
+def attested(made: Path) -> int:
+    told = run("node", "status", "--network", made / "network.json")
     count: int = told["nodes"][0]["attestations"]
     return count
 
 
 def main(rows: int, kills: int) -> int:
-    os.environ["CREDCHAIN_PASSPHRASE"] = "benchmark"
     with tempfile.TemporaryDirectory() as folder:
-        network = Path(folder) / "network"
         table = Path(folder) / "table.csv"
         write_table(table, rows)
-        spec = str(SAMPLES / "consortium.toml")
-        run("network", "create", spec, "--out", str(network), "--dev", "--api", API)
-        home = str(network / "validators/node-north")
-        log = (Path(folder) / "log").open("w")
-        node = subprocess.Popen([*PROGRAM, "node", "run", "--home", home], stderr=log)
-        try:
-            sleep(2)
-            board = str(network / "members/example-board-of-radiology")
+        with network(Path(folder), 17442) as made:
+            board = str(made / "members/example-board-of-radiology")
             attest = ("attest", "board_certification", "--csv", str(table), "--home", board)
-            kill_on_the_way([*PROGRAM, *attest], network, rows, kills)
-            before = attested(network)
+            kill_on_the_way([*PROGRAM, *attest], made, rows, kills)
+            before = attested(made)
             started = perf_counter()
             report = run(*attest)
             seconds = perf_counter() - started
             print(f"last run: {report['attested']} attested, {report['already']} already")
             again = run(*attest)
             print(f"second run: {again['attested']} attested, {again['already']} already")
-            total = attested(network)
-        finally:
-            node.terminate()
-            node.wait()
-        audited = run("audit", "--home", home)
+            total = attested(made)
+        audited = run("audit", "--home", made / "validators/node-north")
     bound = raw_verifications_a_second() / 4
     rate = (total - before) / seconds
     print(f"{total} attestations on the ledger, audit found {audited['attestations']}")
