@@ -17,6 +17,8 @@ from .output import say
 
 PASSPHRASE = "demo"  # noqa: S105  # the demo's keys protect nothing
 NODE = "validators/node-north"
+_PROGRAM = (sys.executable, "-P", "-m", "credchain.cli.main")
+"""This program, whatever folder of the same name lies where it is called (-P)."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Stage:
 
     def quietly(self, line: str) -> Told:
         done = subprocess.run(
-            [sys.executable, "-m", "credchain.cli.main", *shlex.split(line)],
+            [*_PROGRAM, *shlex.split(line)],
             env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -95,7 +97,7 @@ class Stage:
         from credchain.errors import NetworkError
 
         process = subprocess.Popen(
-            [sys.executable, "-m", "credchain.cli.main", "node", "run", "--home", str(self.folder / NODE)],
+            [*_PROGRAM, "node", "run", "--home", str(self.folder / NODE)],
             env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -109,6 +109,19 @@ def _typed(line: str, folder: Path) -> Done:
     return run(*words[1:], cwd=folder, passphrase="demo")
 
 
+def test_a_checkout_where_it_is_called_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The README's first command runs in a checkout, whose folder credchain/ has no commands in it."""
+    from credchain.cli.demo_stage import Stage
+
+    (tmp_path / "credchain").mkdir()
+    (tmp_path / "credchain" / "__init__.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    told = Stage(tmp_path / "network", tmp_path).quietly("--version")
+    assert (told.code, told.output.partition(" ")[0]) == (0, "credchain")
+
+
 def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
     there = tmp_path / "there"
     there.mkdir()
