@@ -308,7 +308,7 @@ class Client:
 
     async def deposit_mail(self, request: Request) -> None:
         """Sealed documents, to at least one node."""
-        await self._first(self._mail("deposit", request))
+        await self._first(self._mail("deposit", request), writing=True)
 
     async def collect_mail(self, request: Request) -> list[Mail]:
         """What waits for the signer at one node. What it is worth, the ledger decides."""

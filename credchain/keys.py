@@ -15,6 +15,7 @@ import base58
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
+from .encoding import Fields, Value, decode, encode
 from .errors import InvalidInput
 
 Did = NewType("Did", str)
@@ -137,3 +138,20 @@ def check_did(text: str, field: str = "did") -> Did:
     """The text as a DID, or InvalidInput."""
     key_of(text, field)
     return Did(text)
+
+
+def encode_signed(body: bytes, signature: bytes) -> bytes:
+    """The wire form of everything that a member signs: its exact bytes, and the signature beside them."""
+    return encode({"body": body, "signature": signature})
+
+
+def decode_signed(data: bytes, what: str, *, max_bytes: int) -> tuple[bytes, bytes]:
+    """(body, signature) from the wire form; InvalidInput. Nothing is verified here."""
+
+    def read(fields: Fields) -> tuple[bytes, bytes]:
+        return fields.binary("body"), fields.binary("signature", SIGNATURE_BYTES)
+
+    def write(envelope: tuple[bytes, bytes]) -> Value:
+        return {"body": envelope[0], "signature": envelope[1]}
+
+    return decode(data, read, write, what, max_bytes=max_bytes)

@@ -72,7 +72,7 @@ class Request:
         return digest(self.purpose, self._body())
 
     def encode(self) -> bytes:
-        return encode({"body": self._body(), "signature": self.signature})
+        return keys.encode_signed(self._body(), self.signature)
 
     def signature_holds(self) -> bool:
         return keys.verify(self.key, self.digest, self.signature)
@@ -101,7 +101,7 @@ def sign_request(
 
 def decode_request(purpose: str, data: bytes) -> Request:
     """From the wire; InvalidInput. Whether the signature holds and is the member's is asked apart."""
-    body, signature = decode(data, _read_envelope, _envelope, "request", max_bytes=LIMITS.message_bytes)
+    body, signature = keys.decode_signed(data, "request", max_bytes=LIMITS.message_bytes)
 
     def read(fields: Fields) -> Request:
         return Request(
@@ -122,14 +122,6 @@ def _digest(item: Any, field: str) -> Digest:
     if type(item) is not bytes or len(item) != 32:
         raise InvalidInput(f"{field} must be 32 bytes", field=field)
     return Digest(item)
-
-
-def _read_envelope(fields: Fields) -> tuple[bytes, bytes]:
-    return fields.binary("body"), fields.binary("signature", keys.SIGNATURE_BYTES)
-
-
-def _envelope(envelope: tuple[bytes, bytes]) -> Value:
-    return {"body": envelope[0], "signature": envelope[1]}
 
 
 def _fields(request: Request) -> Value:

@@ -7,12 +7,12 @@ the same operations, with the same credential bytes, are signed anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..certificates import Millis
 from ..client import Client
-from ..encoding import Digest
 from ..errors import InvalidInput, NetworkError, Rejected
 from ..keys import seal
 from ..ledger.blocks import Receipt
@@ -23,10 +23,12 @@ from ..mailbox import DEPOSIT, Item, sign_request
 from ..storage.keyfile import KeyPair
 from ..storage.member_store import Envelope, Issued, MemberStore
 
+T = TypeVar("T")
+
 LIFETIME = 10 * MINUTE
 """How long a transaction may wait for its block, in milliseconds of block time."""
 
-_MAIL = 100
+_ITEMS_PER_REQUEST = 100
 _DEPOSIT_BYTES = LIMITS.message_bytes // 4
 
 
@@ -79,13 +81,26 @@ class Outbox:
         try:
             return await self._submit(envelope)
         except Rejected as problem:
-            if problem.rule == "expired":
-                return await self._after_expiry(envelope, problem)
-            self._store.refuse(envelope, problem.message)
-            raise
+            if problem.rule != "expired":
+                raise
+            found = await self._after_expiry(envelope, problem)
+        if isinstance(found, Sent):
+            return found
+        try:
+            return await self._submit(found)
+        except Rejected as problem:
+            if problem.rule != "expired":
+                raise
+            raise _not_believed(problem) from problem
 
     async def _submit(self, envelope: Envelope) -> Sent:
-        receipt = await self._client.submit(envelope.data)
+        """Committed, or (for any rule but ``expired``, which says nothing yet) closed as refused."""
+        try:
+            receipt = await self._client.submit(envelope.data)
+        except Rejected as problem:
+            if problem.rule != "expired":
+                self._store.refuse(envelope, problem.message)
+            raise
         return self._committed(envelope, receipt)
 
     def _committed(self, envelope: Envelope, receipt: Receipt) -> Sent:
@@ -93,19 +108,18 @@ class Outbox:
         self._store.commit(envelope, header.height, header.time, receipt.encode())
         return Sent(envelope, Transaction.decode(envelope.data), receipt)
 
-    async def _after_expiry(self, envelope: Envelope, problem: Rejected) -> Sent:
-        """A node says that it expired: believe only a receipt, or a certified header past the expiry."""
+    async def _after_expiry(self, envelope: Envelope, problem: Rejected) -> Sent | Envelope:
+        """A node says that it expired: believe only a receipt, or a certified header past the expiry.
+
+        Then the envelope is lost, and its successor is what is to be sent.
+        """
         outcome = await self._client.outcome(envelope.data, envelope.transaction_id)
         if outcome.receipt is not None:
             return self._committed(envelope, outcome.receipt)
         if outcome.head.header.time <= envelope.expiry:
-            raise NetworkError(
-                "a node refused the transaction as expired, which the ledger's time does not show",
-                hint="check this machine's clock, or name another node with --node URL",
-            ) from problem
-        old = Transaction.decode(envelope.data)
-        new = self._sign(old.operations)
-        return await self._submit(self._store.resign(envelope, new.id, new.encoded, new.expiry))
+            raise _not_believed(problem) from problem
+        new = self._sign(Transaction.decode(envelope.data).operations)
+        return self._store.resign(envelope, new.id, new.encoded, new.expiry)
 
     async def resume(self) -> Resumed:
         """Send what an earlier run left, oldest first. One that the rules refuse is closed."""
@@ -125,62 +139,52 @@ class Outbox:
         """
         count = 0
         while batch := self._next_batch():
-            published = [
-                (each.category, each.subject, each.document)
-                for each in batch
-                if self._client.network.category(each.category).published
-            ]
+            await self._hand_over(
+                [
+                    (each.category, each.subject, each.document)
+                    for each in batch
+                    if self._client.network.category(each.category).published
+                ],
+                self._client.deposit,
+            )
             sealed = [_mail(each) for each in batch if each.recipient and each.encryption_key]
-            if published:
-                await self._hand_over(published)
-            if sealed:
-                await self._mail(sealed)
+            for start in range(0, len(sealed), _ITEMS_PER_REQUEST):
+                await self._hand_over(sealed[start : start + _ITEMS_PER_REQUEST], self._deposit_mail)
             self._store.mark_delivered([each.row for each in batch])
             count += len(batch)
         return count
 
-    async def _hand_over(self, published: Sequence[tuple[str, Digest, str]]) -> None:
+    async def _hand_over(
+        self, documents: Sequence[T], deposit: Callable[[Sequence[T]], Awaitable[None]]
+    ) -> None:
+        """All at once; one by one where one of them was erased, which stays with the issuer."""
+        if not documents:
+            return
         try:
-            await self._client.deposit(published)
+            await deposit(documents)
         except Rejected as problem:
             if problem.rule != "erased":
                 raise
-            await self._deliver_singly(published)
+            if len(documents) > 1:
+                for each in documents:
+                    await self._hand_over([each], deposit)
         except NetworkError as problem:
             raise NetworkError(
-                f"attested, but the published document was not handed over: {problem.message}",
+                f"attested, but a document was not handed over: {problem.message}",
                 field=problem.field,
                 hint="run the command again: it goes on, and attests nothing twice",
             ) from problem
 
-    async def _mail(self, items: list[Item]) -> None:
-        """Sealed documents, in requests that a node takes."""
-        for start in range(0, len(items), _MAIL):
-            request = sign_request(
-                DEPOSIT,
-                self._client.network.id,
-                self._keys.did,
-                self._keys.signing,
-                self._now(),
-                items=tuple(items[start : start + _MAIL]),
-            )
-            try:
-                await self._client.deposit_mail(request)
-            except NetworkError as problem:
-                raise NetworkError(
-                    f"attested, but the sealed document was not handed over: {problem.message}",
-                    field=problem.field,
-                    hint="run the command again: it goes on, and attests nothing twice",
-                ) from problem
-
-    async def _deliver_singly(self, published: Sequence[tuple[str, Digest, str]]) -> None:
-        """One of them was erased before it was handed over: it stays with the issuer."""
-        for each in published:
-            try:
-                await self._client.deposit([each])
-            except Rejected as problem:
-                if problem.rule != "erased":
-                    raise
+    async def _deposit_mail(self, items: Sequence[Item]) -> None:
+        request = sign_request(
+            DEPOSIT,
+            self._client.network.id,
+            self._keys.did,
+            self._keys.signing,
+            self._now(),
+            items=tuple(items),
+        )
+        await self._client.deposit_mail(request)
 
     def _next_batch(self) -> list[Issued]:
         batch: list[Issued] = []
@@ -199,3 +203,12 @@ def _mail(issued: Issued) -> Item:
         raise InvalidInput("a sealed document has a recipient", field="recipient")
     sealed = seal(issued.document.encode(), issued.encryption_key)
     return Item(issued.recipient, issued.category, issued.subject, issued.attestation, sealed)
+
+
+def _not_believed(problem: Rejected) -> NetworkError:
+    """A node's word against the ledger's time."""
+    return NetworkError(
+        "a node refused the transaction as expired, which the ledger's time does not show",
+        field=problem.field,
+        hint="check this machine's clock, or name another node with --node URL",
+    )

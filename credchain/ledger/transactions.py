@@ -38,7 +38,7 @@ class Transaction:
 
     @cached_property
     def encoded(self) -> bytes:
-        return encode({"body": self.body, "signature": self.signature})
+        return keys.encode_signed(self.body, self.signature)
 
     def signature_holds(self) -> bool:
         return keys.verify(self.key, self.id, self.signature)
@@ -58,7 +58,7 @@ class Transaction:
     @staticmethod
     def decode(data: bytes) -> Transaction:
         """From the wire; InvalidInput for anything but the canonical bytes."""
-        body, signature = decode(data, _read_envelope, _envelope_fields, "transaction", max_bytes=MAX_BYTES)
+        body, signature = keys.decode_signed(data, "transaction", max_bytes=MAX_BYTES)
 
         def read(fields: Fields) -> Transaction:
             operations = fields.maps("operations", read_operation, at_most=MAX_OPERATIONS)
@@ -76,14 +76,6 @@ class Transaction:
         transaction = decode(body, read, _body_fields, "transaction", max_bytes=MAX_BYTES)
         transaction.__dict__.update(body=body, encoded=data)
         return transaction
-
-
-def _read_envelope(fields: Fields) -> tuple[bytes, bytes]:
-    return fields.binary("body"), fields.binary("signature", keys.SIGNATURE_BYTES)
-
-
-def _envelope_fields(envelope: tuple[bytes, bytes]) -> Value:
-    return {"body": envelope[0], "signature": envelope[1]}
 
 
 def _body_fields(transaction: Transaction) -> Value:

@@ -27,6 +27,8 @@ logger = logging.getLogger("credchain.node")
 
 _EARLY = 5 * SECOND
 """How far the parent's time may be ahead of this clock before the validator waits."""
+_MOST_OPERATIONS = 20_000
+"""Operations handed to a proposal; how many fit is the parameters' affair."""
 
 
 def now() -> Millis:
@@ -130,7 +132,3 @@ class Producer:
         finally:
             for each in waits:
                 each.cancel()
-
-
-_MOST_OPERATIONS = 20_000
-"""Operations handed to a proposal; how many fit is the parameters' affair."""

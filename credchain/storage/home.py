@@ -150,8 +150,8 @@ class Trust:
 
     def seen_subject(self, network: Network, subject: Digest) -> int:
         """The highest height at which this home verified this radiologist; 0 where it never did."""
-        found = self._read().get(network.id.hex(), {}).get("subjects", {}).get(subject.hex(), 0)
-        return found if type(found) is int else 0
+        found: int = self._read().get(network.id.hex(), {}).get("subjects", {}).get(subject.hex(), 0)
+        return found
 
     def remember_subject(self, network: Network, subject: Digest, height: int) -> None:
         """Keep the higher: an older bundle of this radiologist is not believed again."""
@@ -181,7 +181,8 @@ class Trust:
         if not all(
             isinstance(each, dict)
             and _whole(each, "height", "time")
-            and isinstance(each.get("subjects", {}), dict)
+            and isinstance(subjects := each.get("subjects", {}), dict)
+            and _whole(subjects, *subjects)
             for each in entries
         ):
             raise problem

@@ -12,6 +12,7 @@ import pytest
 
 from credchain.certificates import Millis
 from credchain.credentials.categories import parse_category
+from credchain.encoding import Digest
 from credchain.errors import InvalidInput, NetworkError, StorageError
 from credchain.storage.files import exclusive
 from credchain.storage.home import Home, Seen, load_network, packaged_categories, samples, slug
@@ -150,6 +151,15 @@ def test_a_damaged_trust_file_is_refused_and_kept(home: Home, content: Any) -> N
     with pytest.raises(StorageError):
         _see(home, 7)
     assert home.trust_file.read_bytes() == content
+
+
+@pytest.mark.parametrize("height", ["7", -1, True, None, 1.5])
+def test_a_damaged_height_of_a_radiologist_is_not_taken_as_never_seen(home: Home, height: Any) -> None:
+    entry = {"height": 1, "time": 1, "subjects": {"00" * 32: height}}
+    home.path.mkdir()
+    home.trust_file.write_text(json.dumps({NETWORK.id.hex(): entry}))
+    with pytest.raises(StorageError, match="damaged"):
+        home.trust.seen_subject(NETWORK, Digest(bytes(32)))
 
 
 def test_a_trust_file_that_cannot_be_read(home: Home) -> None:
