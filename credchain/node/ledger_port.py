@@ -220,9 +220,10 @@ class LedgerPort:
         return len(request.items)
 
     def collect_mail(self, request: Request, now: Millis) -> list[Item]:
-        """What waits for the signer, as many as one answer holds."""
+        """What waits for the signer, as many as one answer holds, after the one that it names."""
         self._check_request(request, now)
-        return self._store.mail_for(request.member, now, LIMITS.mailbox_items_per_collection)
+        after = request.attestations[-1] if request.attestations else None
+        return self._store.mail_for(request.member, now, LIMITS.mailbox_items_per_collection, after)
 
     def acknowledge_mail(self, request: Request, now: Millis) -> None:
         """The signer has these: they are deleted."""

@@ -348,12 +348,14 @@ class LedgerStore:
                 ],
             )
 
-    def mail_for(self, recipient: Did, now: Millis, at_most: int) -> list[Item]:
-        """What waits for a recipient, oldest first."""
+    def mail_for(self, recipient: Did, now: Millis, at_most: int, after: Digest | None = None) -> list[Item]:
+        """What waits for a recipient, oldest first; after one attestation's document, if that waits."""
         rows = self._all(
             "select category, subject, attestation, sealed from mailbox "
-            "where recipient = ? and expires >= ? order by rowid limit ?",
-            (recipient, now, at_most),
+            "where recipient = ? and expires >= ? and rowid > coalesce("
+            "(select rowid from mailbox where attestation = ? and recipient = ?), 0) "
+            "order by rowid limit ?",
+            (recipient, now, after, recipient, at_most),
         )
         return [Item(recipient, row[0], Digest(row[1]), Digest(row[2]), row[3]) for row in rows]
 

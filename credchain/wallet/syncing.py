@@ -18,6 +18,7 @@ from ..encoding import Digest
 from ..errors import InvalidInput
 from ..ledger.codes import IDENTITY
 from ..ledger.records import Dossier, Entry
+from ..limits import LIMITS
 from ..mailbox import ACKNOWLEDGE, COLLECT, Request, sign_request
 from ..storage.keyfile import KeyPair
 from ..storage.wallet_store import Held, WalletStore
@@ -122,28 +123,35 @@ class Wallet:
         )
 
     async def _collect(self, dossiers: dict[Digest, Dossier], known: set[Digest], synced: Synced) -> None:
-        """Page by page, as long as one brings something; what is kept is deleted at the node.
+        """Every page of the mailbox; then what is kept is deleted at the node.
 
-        What is refused stays there until it expires: it may be for another look.
+        What is refused stays there until it expires: it may be for another look. So nobody can hide a
+        document behind others, and nothing is given up that could not be placed yet.
         """
-        refused: dict[Digest, str] = {}
-        while mails := await self._client.collect_mail(self._request(COLLECT)):
-            new = [mail for mail in mails if mail.attestation not in known]
+        met: dict[Digest, None] = {}
+        cursor: tuple[Digest, ...] = ()
+        while mails := await self._client.collect_mail(self._request(COLLECT, cursor)):
+            new = [mail for mail in mails if mail.attestation not in met]
             for mail in new:
-                try:
-                    dossier, entry = await self._find(mail, dossiers)
-                    text = self._keys.encryption.open(mail.sealed).decode("ascii")
-                    self._keep(text, dossier, entry, synced)
-                except (InvalidInput, UnicodeDecodeError) as problem:
-                    refused[mail.attestation] = f"{mail.category[:64]}: {problem}"
-            held = {each.attestation for each in self._store.held()}
-            done = tuple(mail.attestation for mail in mails if mail.attestation in held)
-            if done:
-                await self._client.acknowledge_mail(self._request(ACKNOWLEDGE, done))
-            if not any(mail.attestation in held for mail in new):
+                met[mail.attestation] = None
+                if mail.attestation not in known:
+                    await self._open(mail, dossiers, synced)
+            if not new:
                 break
-            known |= held
-        synced.refused.extend(refused.values())
+            cursor = (new[-1].attestation,)
+        held = {each.attestation for each in self._store.held()}
+        done = [each for each in met if each in held]
+        for start in range(0, len(done), LIMITS.documents_per_deposit):
+            part = tuple(done[start : start + LIMITS.documents_per_deposit])
+            await self._client.acknowledge_mail(self._request(ACKNOWLEDGE, part))
+
+    async def _open(self, mail: Mail, dossiers: dict[Digest, Dossier], synced: Synced) -> None:
+        try:
+            dossier, entry = await self._find(mail, dossiers)
+            text = self._keys.encryption.open(mail.sealed).decode("ascii")
+            self._keep(text, dossier, entry, synced)
+        except (InvalidInput, UnicodeDecodeError) as problem:
+            synced.refused.append(f"{mail.category[:64]}: {problem}")
 
     async def _find(self, mail: Mail, dossiers: dict[Digest, Dossier]) -> tuple[Dossier, Entry]:
         """The mail's entry among the holder's own dossiers, read anew if it is newer than these."""

@@ -434,3 +434,32 @@ def test_a_document_that_the_wallet_cannot_place_yet_is_not_given_up(node: Node,
     asyncio.run(wallet.sync(npi(7)))
     assert [each.category for each in store.held()] == ["identity"]
     store.close()
+
+
+def test_nobody_hides_a_document_behind_others(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An issuer fills the first pages with what the wallet refuses: the identity behind it still arrives."""
+    changed = replace(LIMITS, mailbox_items_per_collection=2)
+    monkeypatch.setattr("credchain.node.ledger_port.LIMITS", changed)
+    owners = [npi(number) for number in (31, 32, 33, 34, 35, 7)]
+    for owner in owners:
+        claims = ELENA.identity_claims if owner == npi(7) else {}
+        identity = node.world.issue("identity", owner, bound=ELENA.signer.public, **claims)
+        node.follow(
+            Attest("identity", identity.subject, identity.digest, identity.valid_from, None),
+            sender=IDENTITY_ISSUER,
+        )
+        entry = node.world.dossier("identity", owner).entries[0]
+        sealed = seal(identity.text.encode(), box_key(ELENA.name).public)
+        node.deposit(Item(ELENA.did, "identity", identity.subject, entry.id, sealed), name=IDENTITY_ISSUER)
+    pair = KeyPair(ELENA.signer, box_key(ELENA.name), b"", b"", ELENA.subjects)
+    store = WalletStore(tmp_path / "wallet.db", node.world.network.id, bytes(32))
+    wallet = Wallet(store, cast(Client, _Client(node)), pair, lambda: node.now)
+    synced = asyncio.run(wallet.sync(npi(7)))
+    assert [each.category for each in store.held()] == ["identity"]
+    assert len(synced.refused) == len(owners) - 1
+    store.close()
+    # What was kept is gone from the node, what was refused is not.
+    monkeypatch.undo()
+    assert len(node.collect()) == len(owners) - 1
