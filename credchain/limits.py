@@ -61,6 +61,18 @@ class Limits:
     heartbeat: int = 10 * SECOND
     requests_under_way: int = 256
 
+    # consensus: durations of PBFT's timers, and what a replica keeps of each other one
+    base_timeout: int = 2 * SECOND
+    most_timeout: int = 30 * SECOND
+    retransmission: int = 1 * SECOND
+    proposal_early: int = 5 * SECOND
+    proposal_late: int = 10 * SECOND
+    rotation: int = 100
+    votes_kept: int = 32
+    bodies_kept: int = 4
+    messages_kept: int = 16
+    blocks_per_fetch: int = 32
+
     # mailbox: a node keeps sealed documents until they are collected, or half a year
     sealed_bytes: int = 48 * 1024
     mailbox_items_per_sender: int = 200_000
