@@ -71,6 +71,7 @@ class Limits:
     votes_kept: int = 32
     bodies_kept: int = 4
     messages_kept: int = 16
+    evidence_kept: int = 64
     blocks_per_fetch: int = 32
 
     # mailbox: a node keeps sealed documents until they are collected, or half a year
