@@ -73,6 +73,11 @@ class Limits:
     messages_kept: int = 16
     evidence_kept: int = 64
     blocks_per_fetch: int = 32
+    fetch_bytes: int = 4 * 2**20
+    inputs_waiting: int = 1_024
+    certificates_shown: int = 20
+    pool_checked: int = 256
+    refusal_settles: int = 1_500
     evidence_per_validator: int = 10
     evidence_bytes: int = 64 * 2**20
 

@@ -136,7 +136,10 @@ class Replica:
         self._headers = headers
         self._record = record
         self._lost = LostRecord(identity.nonce) if record is None else None
-        self._pace = Pacemaker(committed=now.monotonic, resend=now.monotonic)
+        # Before the first block, and for a validator alone, nobody else brings the heartbeat.
+        due = chain.height == 0 or len(chain.validators.members) == 1
+        committed = Millis(now.monotonic - LIMITS.heartbeat) if due else now.monotonic
+        self._pace = Pacemaker(committed, resend=now.monotonic)
         self._catch_up = CatchUp()
         self._early: dict[int, dict[tuple[str, int, int], Message]] = {}
         self._served: dict[int, Millis] = {}

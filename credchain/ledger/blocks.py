@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -96,20 +97,31 @@ class Block:
         )
 
     @staticmethod
-    def decode(data: bytes) -> Block:
-        def one(item: object, field: str) -> bytes:
-            if type(item) is not bytes or len(item) > MAX_BYTES:
-                raise InvalidInput(f"{field} must be a transaction's bytes", field=field)
-            return item
+    def decode(data: bytes, known: Mapping[bytes, Transaction] | None = None) -> Block:
+        """``known`` are transactions by their wire bytes that need no decoding again."""
+        header, transactions = split_block(data)
+        before = known or {}
+        return Block(
+            Header.decode(header),
+            tuple(before.get(each) or Transaction.decode(each) for each in transactions),
+        )
 
-        def read(fields: Fields) -> tuple[bytes, tuple[bytes, ...]]:
-            return fields.binary("header"), fields.items("transactions", one, at_most=100_000)
 
-        def write(parts: tuple[bytes, tuple[bytes, ...]]) -> Value:
-            return {"header": parts[0], "transactions": list(parts[1])}
+def split_block(data: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+    """(header bytes, each transaction's bytes) of a block; InvalidInput if it is none."""
 
-        header, transactions = decode(data, read, write, "block")
-        return Block(Header.decode(header), tuple(Transaction.decode(each) for each in transactions))
+    def one(item: object, field: str) -> bytes:
+        if type(item) is not bytes or len(item) > MAX_BYTES:
+            raise InvalidInput(f"{field} must be a transaction's bytes", field=field)
+        return item
+
+    def read(fields: Fields) -> tuple[bytes, tuple[bytes, ...]]:
+        return fields.binary("header"), fields.items("transactions", one, at_most=100_000)
+
+    def write(parts: tuple[bytes, tuple[bytes, ...]]) -> Value:
+        return {"header": parts[0], "transactions": list(parts[1])}
+
+    return decode(data, read, write, "block")
 
 
 def transactions_root(transactions: tuple[Transaction, ...]) -> Digest:

@@ -17,15 +17,16 @@ from ..credentials.dates import rfc3339
 from ..encoding import Digest
 from ..errors import CredchainError, InvalidInput, NetworkError, ProofError, Rejected
 from ..ledger.codes import ROLES
-from ..ledger.transactions import MAX_BYTES
+from ..ledger.transactions import MAX_BYTES, Transaction
 from ..limits import LIMITS, SECOND
 from ..mailbox import ACKNOWLEDGE, COLLECT, DEPOSIT, decode_request
 from ..verification.evidence import certified_json
+from .clock import now
+from .driver import Driver
 from .ledger_port import Deposit, LedgerPort
 from .metrics import Metrics
 from .openapi import description
 from .pool import RETRY_AFTER, Pool
-from .producer import now
 
 logger = logging.getLogger("credchain.node")
 
@@ -43,6 +44,7 @@ class Api:
 
     ledger: LedgerPort
     pool: Pool
+    driver: Driver
     metrics: Metrics
     call: Callable[[Callable[[], Any]], Awaitable[Any]]
     why_idle: Callable[[], str]
@@ -196,10 +198,9 @@ class Api:
         if len(data) > MAX_BYTES:
             raise InvalidInput(f"a transaction has at most {MAX_BYTES} bytes", field="transaction")
         try:
-            transaction = await self.call(lambda: self.ledger.admit(data, now()))
+            done = await self.driver.submit(data)
         except Rejected as problem:
             return await self._refuse(data, problem)
-        done = self.pool.add(transaction)
         try:
             await asyncio.wait_for(asyncio.shield(done), LIMITS.submit_timeout / SECOND)
         except TimeoutError:
@@ -207,6 +208,7 @@ class Api:
                 "the transaction waits for its block",
                 hint="ask again: the same transaction is never applied twice",
             ) from None
+        transaction = Transaction.decode(data)
         receipt = await self.call(lambda: self.ledger.receipt(transaction.id))
         return web.json_response({"receipt": _base64(receipt.encode())})
 
@@ -214,8 +216,6 @@ class Api:
         """A repeated transaction is refused, with the receipt that its sender may have missed."""
         if problem.rule != "repeated":
             raise problem
-        from ..ledger.transactions import Transaction
-
         receipt = await self.call(lambda: self.ledger.receipt(Transaction.decode(data).id))
         return _error(409, problem, rule=problem.rule, receipt=_base64(receipt.encode()))
 

@@ -30,6 +30,7 @@ from ..storage.card_file import card_text, read_card
 from ..storage.files import parse_toml, read_text, write_new
 from ..storage.home import Home, packaged_categories, slug
 from ..storage.keyfile import KeyPair, write_keys
+from ..storage.safety_store import SafetyStore
 from .settings import Address, parse_api_url, settings_text
 from .tls import make_certificate
 
@@ -106,6 +107,9 @@ def make_home(
     card = MemberCard(
         pair.signing.public, pair.encryption.public, name=name, peer=peer, api=api, certificate=certificate
     )
+    if validator:
+        # Born with the key, so that its absence means that it was lost.
+        SafetyStore.create(home.safety).close()
     write_keys(home.keys, pair, passphrase)
     write_new(home.card, card_text(card, card.sign(pair.signing)).encode())
     return card

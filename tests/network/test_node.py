@@ -390,7 +390,7 @@ def test_openapi_lists_exactly_the_served_routes(node: NodeProcess) -> None:
     assert body == description()
     listed = {(method, path) for path, methods in body["paths"].items() for method in methods}
     api = node_api.Api.application(
-        node_api.Api(*[None] * 5)  # type: ignore[arg-type]  # routes need nothing of it
+        node_api.Api(*[None] * 6)  # type: ignore[arg-type]  # routes need nothing of it
     )
     served = {
         (route.method.lower(), route.resource.canonical)
