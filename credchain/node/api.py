@@ -21,7 +21,7 @@ from ..ledger.transactions import MAX_BYTES, Transaction
 from ..limits import LIMITS, SECOND
 from ..mailbox import ACKNOWLEDGE, COLLECT, DEPOSIT, decode_request
 from ..verification.evidence import certified_json
-from .clock import now
+from .clock import both, now
 from .driver import Driver
 from .ledger_port import Deposit, LedgerPort
 from .metrics import Metrics
@@ -33,6 +33,8 @@ logger = logging.getLogger("credchain.node")
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_LOOK_AGAIN = 0.2
+"""Seconds between looks at a ledger that another validator may be a block ahead of."""
 _MOST_BODY = LIMITS.message_bytes
 _ALWAYS = ("/healthz", "/metrics")
 """Answered also when the node is busy: that is when operators ask."""
@@ -227,13 +229,27 @@ class Api:
                 f"documents is a list of 1 to {LIMITS.documents_per_deposit}", field="documents"
             )
         deposits = [_deposit(each) for each in documents]
-        stored = await self.call(lambda: self.ledger.deposit(deposits))
+        stored = await self._once_committed(lambda: self.ledger.deposit(deposits))
         return web.json_response({"stored": stored})
 
     async def deposit_mail(self, request: web.Request) -> web.Response:
         signed = decode_request(DEPOSIT, await request.read())
-        stored = await self.call(lambda: self.ledger.deposit_mail(signed, now()))
+        stored = await self._once_committed(lambda: self.ledger.deposit_mail(signed, now()))
         return web.json_response({"stored": stored})
+
+    async def _once_committed(self, deposit: Callable[[], int]) -> int:
+        """A deposit may name what another validator committed a moment ago: it gets this one's next
+        few blocks' time before it is refused."""
+        until = both().monotonic + LIMITS.refusal_settles
+        while True:
+            try:
+                stored: int = await self.call(deposit)
+                return stored
+            except (InvalidInput, Rejected):
+                alone = len(self.ledger.tip.validators.members) == 1
+                if alone or both().monotonic >= until:
+                    raise
+            await asyncio.sleep(_LOOK_AGAIN)
 
     async def collect_mail(self, request: web.Request) -> web.Response:
         signed = decode_request(COLLECT, await request.read())

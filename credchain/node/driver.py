@@ -39,7 +39,7 @@ from ..consensus.messages import Blocks, Message, decode_message, encode_message
 from ..consensus.record import Record
 from ..consensus.replica import Replica
 from ..encoding import Digest
-from ..errors import CredchainError, InvalidInput
+from ..errors import CredchainError, InvalidInput, Rejected
 from ..keys import Did
 from ..ledger.blocks import Header, split_block
 from ..ledger.execution import ExecutedBlock
@@ -56,6 +56,8 @@ _TRANSACTION = b"\x02"
 _MOST_OPERATIONS = 20_000
 """Operations handed to a proposal; how many fit is the parameters' affair."""
 _MOST_HALVINGS = 10
+_LOOK_AGAIN = 0.2
+"""Seconds between looks at a ledger that another validator may be a block ahead of."""
 
 Call = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs a function on a thread of its own, and gives its result."""
@@ -169,7 +171,7 @@ class Driver:
 
         Errors: as `LedgerPort.admit`, NetworkError when the pool is full.
         """
-        transaction = await self._admit(data)
+        transaction = await self._admit_from_client(data)
         done = self._pool.wait(transaction, both().monotonic)
         self._links.broadcast(_TRANSACTION + transaction.encoded)
         self._tell_work()
@@ -178,6 +180,10 @@ class Driver:
     def last_heard(self, validator: int) -> tuple[Millis, int | None] | None:
         """(when, by the monotonic clock; its certified height as its last message implies)."""
         return self._heard.get(validator)
+
+    @property
+    def _alone(self) -> bool:
+        return len(self._ledger.tip.validators.members) == 1
 
     # --- inputs -------------------------------------------------------------------------------
 
@@ -206,6 +212,17 @@ class Driver:
         except CredchainError:
             return
         self._tell_work()
+
+    async def _admit_from_client(self, data: bytes) -> Transaction:
+        """Its sender may have been enrolled a moment ago, in a block that is on its way here."""
+        until = both().monotonic + (0 if self._alone else LIMITS.refusal_settles)
+        while True:
+            try:
+                return await self._admit(data)
+            except Rejected as problem:
+                if problem.rule not in ("sender", "key") or both().monotonic >= until:
+                    raise
+            await asyncio.sleep(_LOOK_AGAIN)
 
     async def _admit(self, data: bytes) -> Transaction:
         known = self._pool.verified(data)
@@ -374,21 +391,20 @@ class Driver:
 
     async def _prune_for_ever(self) -> None:
         """Find what no longer applies, so that it makes no work, and tell who waits for it."""
-        alone = len(self._ledger.tip.validators.members) == 1
         while True:
             await asyncio.sleep((LIMITS.base_timeout / 16) / SECOND)
             try:
-                await self._prune(alone=alone)
+                await self._prune()
             except CredchainError as problem:
                 self._failure = self._failure or problem
                 self._wake()
 
-    async def _prune(self, *, alone: bool) -> None:
+    async def _prune(self) -> None:
         now = both()
         standing = self.replica.standing()
         if standing.behind or self._executed or not len(self._pool):
             return
-        young = Millis(now.monotonic - (0 if alone else LIMITS.base_timeout // 8))
+        young = Millis(now.monotonic - (0 if self._alone else LIMITS.base_timeout // 8))
         old = [each.transaction for each in self._pool if each.since <= young][: LIMITS.pool_checked]
         if not old:
             return
@@ -401,7 +417,7 @@ class Driver:
         if self._ledger.tip.height != height:
             return
         for refusal in refused:
-            self._refused(refusal.transaction.id, refusal.reason, now.monotonic, final=alone)
+            self._refused(refusal.transaction.id, refusal.reason, now.monotonic, final=self._alone)
         if self._told_work and not self._works():
             self._told_work = False
             await self._inputs.put(Work(False))
