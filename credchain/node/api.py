@@ -89,10 +89,10 @@ class Api:
                 shown = CredchainError(problem.reason or "refused", field="request")
                 return _error(problem.status, shown)
             except ConnectionError:
-                logger.info("client_gone path=%s", request.path[:80])
+                logger.info("client_gone route=%s", _route(request))
                 raise
             except Exception as problem:  # noqa: BLE001  # the top of a request
-                logger.error("internal_error kind=%s path=%s", type(problem).__name__, request.path[:80])
+                logger.error("internal_error kind=%s route=%s", type(problem).__name__, _route(request))
                 return _error(500, CredchainError("internal error", field="node"))
 
     # --- reads ----------------------------------------------------------------------------
@@ -261,6 +261,12 @@ async def _read(request: web.Request) -> bytes:
         return await asyncio.wait_for(request.read(), LIMITS.request_timeout / SECOND)
     except TimeoutError:
         raise web.HTTPRequestTimeout(reason="the request's body did not arrive in time") from None
+
+
+def _route(request: web.Request) -> str:
+    """Which handler was asked, without what was asked for: that is nobody's to keep in a log."""
+    resource = request.match_info.route.resource
+    return "unknown" if resource is None else resource.canonical
 
 
 def _error(status: int, problem: CredchainError, **more: Any) -> web.Response:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
 import ssl
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -23,6 +21,7 @@ from ..storage.home import Home
 from ..storage.keyfile import KeyPair, check_private
 from .api import Api
 from .ledger_port import LedgerPort
+from .logs import set_up_logging
 from .metrics import Metrics
 from .pool import Pool
 from .producer import Producer
@@ -32,40 +31,6 @@ from .tls import server_context
 logger = logging.getLogger("credchain.node")
 
 _STOP_SECONDS = 3
-
-
-class _OneLine(logging.Formatter):
-    """One event a line: a library's traceback is not one."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        record.exc_info = record.exc_text = record.stack_info = None
-        return super().format(record).replace("\n", " ")
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        event, _, rest = record.getMessage().partition(" ")
-        pairs = dict(part.partition("=")[::2] for part in rest.split() if "=" in part)
-        line = {"time": self.formatTime(record), "level": record.levelname.lower(), "event": event, **pairs}
-        return json.dumps(line)
-
-
-def set_up_logging(log_format: str) -> None:
-    """Events on standard error, one a line."""
-    handler = logging.StreamHandler(sys.stderr)
-    text = _OneLine("%(asctime)s %(levelname)s %(message)s")
-    handler.setFormatter(_JsonLines() if log_format == "json" else text)
-    for name, level in (
-        ("credchain", logging.INFO),
-        ("aiohttp", logging.WARNING),
-        ("asyncio", logging.ERROR),
-    ):
-        log = logging.getLogger(name)
-        log.handlers[:] = [handler]
-        log.setLevel(level)
-        log.propagate = False
 
 
 def check_validator(network: Network, keys: KeyPair) -> None:
