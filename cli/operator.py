@@ -68,8 +68,29 @@ def create(
     )
     if homes:
         print_table(["member", "home"], [(each.name, each.path) for each in homes])
-        nodes = [each.path for each in homes if each.path.parent.name == "validators"]
+    _tell_what_it_survives(len(network.validators.members))
+    nodes = [each.path for each in homes if each.path.parent.name == "validators"]
+    if nodes:
         note(f"Next: credchain node run --home {nodes[0]}")
+    if len(nodes) > 1:
+        note("and the same for the home of each other validator.")
+    if len(nodes) < len(network.validators.members):
+        note("Next: send network.json to every member, who joins it and compares the fingerprint with yours.")
+
+
+def _tell_what_it_survives(validators: int) -> None:
+    """Of several validators: how many may fail in any way (Castro & Liskov, section 3)."""
+    from credchain.certificates import faults, quorum
+
+    survived, needed = faults(validators), quorum(validators)
+    if survived:
+        several = "any one of them is" if survived == 1 else f"any {survived} of them are"
+        note(f"{validators} validators: the network goes on while {several} down, faulty or dishonest.")
+    elif validators > 1:
+        note(
+            f"warning: {validators} validators survive no fault (f = 0): none may be dishonest, and"
+            f" {needed} of {validators} must be up. Four survive one."
+        )
 
 
 def run(session: Session) -> None:

@@ -9,9 +9,30 @@ from __future__ import annotations
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput
 from ..storage.files import PRIVATE, write_new
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+
+def read_certificate(pem: str, field: str = "certificate") -> x509.Certificate:
+    """The one Ed25519 certificate in this PEM text; InvalidInput says what it is instead."""
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    hint = "credchain init --validator makes one"
+    try:
+        found = x509.load_pem_x509_certificates(pem.encode())
+        key = found[0].public_key()
+    except (ValueError, UnsupportedAlgorithm) as problem:
+        raise InvalidInput("the TLS certificate is not PEM", field=field, hint=hint) from problem
+    if len(found) != 1 or not isinstance(key, Ed25519PublicKey):
+        raise InvalidInput("the TLS certificate is not one Ed25519 certificate", field=field, hint=hint)
+    return found[0]
 
 
 def make_certificate(name: str, key_path: Path, certificate_path: Path) -> str:
