@@ -102,38 +102,52 @@ def run(session: Session) -> None:
 
 
 def status(session: Session) -> None:
-    """How the nodes are: height, what waits, and when nothing commits, why."""
+    """How the nodes are: height, view, peers, what waits, and when nothing commits, why."""
     from typing import Any
 
     from credchain.errors import CredchainError
+    from credchain.node.status import NodeStatus
+
+    from .node_report import print_status
+
+    session.nodes = session.nodes or _own_node(session)
 
     async def ask() -> list[tuple[str, dict[str, Any] | CredchainError]]:
         async with session.client() as client:
             return await client.status()
 
-    names = ("height", "time", "view", "pool", "attestations", "members", "documents", "version", "why_idle")
-    nodes = []
+    nodes: list[tuple[str, NodeStatus, str | None]] = []
+    nothing = NodeStatus.read({})
     for url, told in session.run(ask()):
-        up = isinstance(told, dict) and told.get("network") == session.network.id.hex()
-        known = {name: told.get(name) for name in names} if isinstance(told, dict) and up else {}
-        problem = None if up else "it is another network's" if isinstance(told, dict) else told.message
-        nodes.append(
-            {
-                "url": url,
-                "reachable": up,
-                **{name: known.get(name) for name in names},
-                "problem": problem,
-            }
-        )
-    if not all(each["reachable"] for each in nodes):
+        if isinstance(told, CredchainError):
+            nodes.append((url, nothing, told.message))
+            continue
+        found = NodeStatus.read(told)
+        ours = found.network == session.network.id.hex()
+        nodes.append((url, found, None) if ours else (url, nothing, "it is another network's"))
+    if any(problem is not None for _, _, problem in nodes):
         session.exit_code = ExitCode.UNREACHABLE
     if session.as_json:
-        print_json({"nodes": nodes})
+        shown = [
+            {"url": url, "reachable": problem is None, **found.json(), "problem": problem}
+            for url, found, problem in nodes
+        ]
+        print_json({"nodes": shown})
         return
-    for each in nodes:
-        say(f"{each['url']}: {'up' if each['reachable'] else 'not reached'}")
-        shown = [(name, each[name]) for name in (*names, "problem") if each[name] is not None]
-        print_pairs([("  " + name, value) for name, value in shown])
+    for url, found, problem in nodes:
+        print_status(url, found, problem, session.network, session.now())
+
+
+def _own_node(session: Session) -> list[str]:
+    """The address of this home's node; nothing where the home has none."""
+    from credchain.node.settings import NodeSettings
+
+    home = session.home
+    if not home.node_settings.exists() or not home.keys.exists():
+        return []
+    if session.network.validators.index_of(home.did()) is None:
+        return []
+    return [NodeSettings.load(home).local_url]
 
 
 def audit(session: Session) -> None:

@@ -121,6 +121,7 @@ class Api:
                 "network": tip.network.hex(),
                 "height": tip.height,
                 "time": rfc3339(tip.time),
+                "clock": rfc3339(now()),
                 "view": tip.view,
                 "validators": len(tip.validators.members),
                 "pool": len(self.pool),
