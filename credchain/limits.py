@@ -72,6 +72,8 @@ class Limits:
     bodies_kept: int = 4
     messages_kept: int = 16
     blocks_per_fetch: int = 32
+    evidence_per_validator: int = 10
+    evidence_bytes: int = 64 * 2**20
 
     # mailbox: a node keeps sealed documents until they are collected, or half a year
     sealed_bytes: int = 48 * 1024

@@ -55,6 +55,10 @@ class Home:
         return self.path / "ledger.db"
 
     @property
+    def safety(self) -> Path:
+        return self.path / "safety.db"
+
+    @property
     def member_database(self) -> Path:
         return self.path / "member.db"
 
