@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Any
 from .output import print_pairs, print_table, printable, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from credchain.ledger.network import Network
+    from credchain.node.checking import Check
     from credchain.node.status import Evidence, NodeStatus, ValidatorStatus
+
+_OUTCOMES = {"ok": "ok", "warning": "to look at", "problem": "to mend"}
 
 
 def print_status(url: str, status: NodeStatus, problem: str | None, network: Network, now: int) -> None:
@@ -94,3 +99,22 @@ def _duration(milliseconds: int) -> str:
     from credchain.credentials.dates import describe_duration
 
     return f"{milliseconds / 1000:.1f} s" if milliseconds < 10_000 else describe_duration(milliseconds)
+
+
+def check_json(check: Check) -> dict[str, str | None]:
+    return {
+        "name": check.name,
+        "target": check.target,
+        "outcome": check.outcome,
+        "detail": check.detail,
+        "hint": check.hint or None,
+    }
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """A line a check, then how many of each outcome."""
+    rows = [(each.outcome, each.name, each.target, each.detail, each.hint) for each in checks]
+    print_table(["result", "what", "where", "found", "what to do"], rows)
+    outcomes = [each.outcome for each in checks]
+    say("")
+    say(", ".join(f"{outcomes.count(each)} {words}" for each, words in _OUTCOMES.items()))

@@ -26,6 +26,9 @@ def register(app: typer.Typer) -> None:
         example="credchain network create samples/consortium.toml --out DIR --dev",
     )(create)
     command(node, "run", panel=PANEL, example="credchain node run --home DIR/validators/node-north")(run)
+    command(node, "check", panel=PANEL, example="credchain node check --home DIR/validators/node-north")(
+        check
+    )
     command(node, "status", panel=PANEL, example="credchain node status")(status)
     command(app, "audit", panel=PANEL, example="credchain audit --home DIR/validators/node-north")(audit)
 
@@ -99,6 +102,21 @@ def run(session: Session) -> None:
 
     home, network = session.home, session.network
     run_node(home, network, session.keys, lambda url: note(f"node is up at {url}"))
+
+
+def check(session: Session) -> None:
+    """Files, disk, ports, clock and the other validators: what would keep this home's node from working."""
+    from credchain.node.checking import PROBLEM, check_node
+
+    from .node_report import check_json, print_checks
+
+    found = session.run(check_node(session.home, session.network, session.now))
+    if any(each.outcome == PROBLEM for each in found):
+        session.exit_code = ExitCode.UNREACHABLE
+    if session.as_json:
+        print_json({"checks": [check_json(each) for each in found]})
+        return
+    print_checks(found)
 
 
 def status(session: Session) -> None:

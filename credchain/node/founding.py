@@ -31,6 +31,7 @@ from ..storage.card_file import card_text, read_card
 from ..storage.files import parse_toml, read_text, write_new
 from ..storage.home import Home, packaged_categories, slug
 from ..storage.keyfile import KeyPair, write_keys
+from ..storage.safety_store import SafetyStore
 from .settings import Address, parse_api_url, settings_text
 from .tls import make_certificate, read_certificate
 
@@ -75,7 +76,8 @@ def make_home(
     peer: str | None = None,
     api: str | None = None,
 ) -> MemberCard:
-    """New keys and a signed card; for a validator also a TLS certificate and node.toml.
+    """New keys and a signed card; for a validator also a TLS certificate, node.toml, and the empty safety
+    record, which is there before its key is: so its absence always means that it was lost.
 
     InvalidInput if the home has keys already, or a validator lacks its addresses.
     """
@@ -107,6 +109,8 @@ def make_home(
     card = MemberCard(
         pair.signing.public, pair.encryption.public, name=name, peer=peer, api=api, certificate=certificate
     )
+    if validator:
+        SafetyStore.create(home.safety).close()
     write_keys(home.keys, pair, passphrase)
     write_new(home.card, card_text(card, card.sign(pair.signing)).encode())
     return card

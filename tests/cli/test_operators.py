@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .network import quick
+from .network import SampleNetwork, quick, run
 
 
 def spec_of(folder: Path, validators: int) -> Path:
@@ -77,3 +77,90 @@ def test_four_operators_make_their_own_keys(tmp_path: Path) -> None:
         *("join", tmp_path / "made" / "network.json", "--expect", "00" * 32), home=tmp_path / "a", expect=2
     )
     assert "not the one expected" in wrong.err
+
+
+# --- node check -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of four, none of which runs."""
+    folder = tmp_path_factory.mktemp("four")
+    quick("network", "create", spec_of(folder, 4), "--out", folder / "out", expect=0)
+    return folder / "out" / "validators"
+
+
+def test_check_of_a_node_that_runs(network: SampleNetwork) -> None:
+    """It needs no passphrase, and reads well: a line a check, then the sum."""
+    done = run("node", "check", home=network.node_home, passphrase=None, expect=0)
+    assert done.err == ""
+    lines = done.out.splitlines()
+    assert lines[0].split()[:3] == ["result", "what", "where"]
+    assert any("this node listens here" in line for line in lines)
+    assert lines[-1].endswith("0 to mend")
+    checks = lines[2:-2]
+    assert checks
+    assert all(line.split()[0] in ("ok", "warning") for line in checks), done.out
+
+
+def test_check_where_nobody_else_runs(four: Path) -> None:
+    done = run("node", "check", "--json", home=four / "node-0", passphrase=None, expect=6)
+    assert done.err == ""
+    checks = done.json["checks"]
+    for each in checks:
+        assert set(each) == {"name", "target", "outcome", "detail", "hint"}
+        assert each["outcome"] in ("ok", "warning", "problem")
+        assert (each["hint"] is None) == (each["outcome"] == "ok")
+    problems = {each["name"] for each in checks if each["outcome"] == "problem"}
+    assert problems == {"peer port", "API"}
+    shown = run("node", "check", home=four / "node-0", passphrase=None, expect=6)
+    assert "6 to mend" in shown.out
+    assert "open in both firewalls" in shown.out
+
+
+def test_check_in_the_home_of_an_issuer(network: SampleNetwork) -> None:
+    done = run("node", "check", "--json", home=network.board, expect=2)
+    assert done.error["field"] == "home"
+    assert "--home" in done.hint
+
+
+def test_check_changes_nothing(four: Path) -> None:
+    home = four / "node-1"
+    before = {each.name: each.read_bytes() for each in home.iterdir()}
+    quick("node", "check", home=home, expect=6)
+    assert {each.name: each.read_bytes() for each in home.iterdir()} == before
+
+
+# --- node status ------------------------------------------------------------------------------
+
+
+def test_status_asks_the_homes_own_node(network: SampleNetwork, four: Path) -> None:
+    (told,) = quick("node", "status", "--json", home=network.node_home, expect=0).json["nodes"]
+    assert (told["url"], told["reachable"]) == (network.url, True)
+    assert told["clock"]
+    (told,) = quick("node", "status", "--json", home=four / "node-2", expect=6).json["nodes"]
+    assert told["url"] == "http://127.0.0.1:18002"
+    assert told["problem"]
+
+
+def test_status_of_the_nodes_that_are_named(network: SampleNetwork) -> None:
+    urls = (network.url, "http://127.0.0.1:1")
+    named = [part for url in urls for part in ("--node", url)]
+    done = quick("node", "status", *named, home=network.node_home, expect=6)
+    assert f"{urls[0]}: up" in done.out
+    assert f"{urls[1]}: not reached" in done.out
+
+
+def test_status_of_a_member_asks_every_node(network: SampleNetwork) -> None:
+    (told,) = quick("node", "status", "--json", home=network.board, expect=0).json["nodes"]
+    assert told["url"] == network.url
+
+
+def test_status_with_settings_that_are_wrong(four: Path, tmp_path: Path) -> None:
+    import shutil
+
+    home = tmp_path / "home"
+    shutil.copytree(four / "node-3", home)
+    (home / "node.toml").write_text("listen_api = 7")
+    done = quick("node", "status", "--json", home=home, expect=2)
+    assert "node.toml" in done.error["field"]

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import pytest
 
-from credchain.certificates import Millis
+from credchain.certificates import Millis, View
 from credchain.client import pinned_context
+from credchain.consensus.record import BORN, Record
 from credchain.errors import InvalidInput
 from credchain.ledger.network import Network, NodeAddress, check_distinct
 from credchain.limits import LIMITS
@@ -20,6 +21,7 @@ from credchain.node.tls import read_certificate
 from credchain.storage import keyfile
 from credchain.storage.card_file import card_text
 from credchain.storage.home import Home, load_network
+from credchain.storage.safety_store import SafetyStore
 from tests.ledger_world import make_network
 
 NOW: Final = Millis(1_800_000_000_000)
@@ -162,6 +164,31 @@ def test_alone_a_validator_may_lack_a_certificate(tmp_path: Path) -> None:
     (first, _) = without_certificate(tmp_path)
     network, _ = make(tmp_path, first)
     assert network.nodes[0].certificate is None
+
+
+def test_a_validator_is_born_with_an_empty_safety_record(tmp_path: Path) -> None:
+    _, out = make(tmp_path, member(0), '[[member]]\nname = "H"\nroles = ["hospital"]\n')
+    home = Home(out / "validators" / "node-0")
+    store = SafetyStore.open(home.safety)
+    assert store is not None
+    assert store.load() == BORN
+    store.close()
+    assert home.safety.stat().st_mode & 0o077 == 0
+    assert not Home(out / "members" / "h").safety.exists(), "others sign no blocks"
+
+
+def test_no_key_where_the_record_cannot_be_written(tmp_path: Path) -> None:
+    """A key without a record would be taken for one that lost it; and one is never replaced."""
+    home = Home(tmp_path / "h")
+    made = SafetyStore.create(home.safety, Record(7, View(2)))
+    made.close()
+    with pytest.raises(InvalidInput):
+        make_home(home, "Node", PASSPHRASE, validator=True, peer="a:1", api="https://a:2")
+    assert not home.keys.exists()
+    kept = SafetyStore.open(home.safety)
+    assert kept is not None
+    assert kept.load().height == 7
+    kept.close()
 
 
 # --- the network file -------------------------------------------------------------------------
