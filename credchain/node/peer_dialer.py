@@ -12,9 +12,11 @@ import logging
 import random
 import socket
 import ssl
+import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -33,6 +35,12 @@ _HTTP_WORDS: Final = {
     403: "it does not know this node's certificate",
     404: "it runs another network",
 }
+
+
+def whereabouts(problem: BaseException) -> str:
+    """A mistake of this program for the log: what and where, without contents."""
+    frame = traceback.extract_tb(problem.__traceback__)[-1]
+    return f"error={type(problem).__name__} at={Path(frame.filename).name}:{frame.lineno}"
 
 
 def dialing_session() -> aiohttp.ClientSession:
@@ -108,6 +116,9 @@ class DialedLink:
                 reason = await self._link(session)
             except (aiohttp.ClientError, NetworkError, OSError) as problem:
                 reason = self._words(problem)
+            except Exception as problem:  # noqa: BLE001 - the top of a task: nobody else would dial again
+                reason = f"a mistake of this program: {type(problem).__name__}"
+                logger.error("peer_dial_failed validator=%d %s", self._index, whereabouts(problem))
             if reason != self.error:
                 logger.info("peer_unreached validator=%d reason=%s", self._index, reason.replace(" ", "_"))
             self.error = reason

@@ -22,6 +22,7 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from ..errors import InvalidInput, NetworkError
 from ..limits import Limits
+from .peer_dialer import whereabouts
 from .settings import Address
 from .tls import peer_der
 
@@ -84,6 +85,7 @@ class PeerListener:
         self._links: dict[int, _Link] = {}
         self._heard: dict[int, float] = {}
         self._errors: dict[int, str] = {}
+        self._logged: dict[int, float] = {}
         self._refused = 0
         self._refusal_logged = float("-inf")
 
@@ -249,7 +251,7 @@ class PeerListener:
             before.end()
             await asyncio.wait({before.task})  # order: nothing new before the old is dealt with
         await socket_.prepare(request)
-        logger.info("peer_accepted validator=%d", index)
+        self._log(index, "peer_accepted validator=%d", index)
         beating = asyncio.create_task(self._beat(socket_))
         try:
             reason = await self._read(socket_, index)
@@ -266,13 +268,21 @@ class PeerListener:
         if task.cancelled():
             reason = "a newer link of it, or this node stops"
         elif (problem := task.exception()) is not None:
-            reason = f"{type(problem).__name__}"
+            reason = type(problem).__name__
             if not isinstance(problem, OSError):
-                logger.error("peer_frame_failed validator=%d error=%s", index, reason)
+                logger.error("peer_frame_failed validator=%d %s", index, whereabouts(problem))
         else:
             reason = task.result()
         self._errors[index] = reason
-        logger.info("peer_left validator=%d reason=%s", index, reason.replace(" ", "_"))
+        self._log(index, "peer_left validator=%d reason=%s", index, reason.replace(" ", "_"))
+
+    def _log(self, index: int, event: str, *values: object) -> None:
+        """A few a second: a validator that links all the time does not fill the log."""
+        now = asyncio.get_running_loop().time()
+        earlier = self._logged.get(index, now - 2)
+        if earlier <= now + 1:
+            logger.info(event, *values)
+            self._logged[index] = max(earlier, now - 2) + 1
 
     async def _read(self, socket_: web.WebSocketResponse, index: int) -> str:
         """Give the frames on, each when the one before is done; why there are no more."""

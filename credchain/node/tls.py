@@ -57,6 +57,8 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
 def certificate_der(pem: str, field: str) -> bytes:
     """The one certificate in a PEM text; InvalidInput if there is none, or more."""
     try:
+        if pem.count("BEGIN CERTIFICATE") != 1:
+            raise ValueError("not one certificate")
         found = ssl.PEM_cert_to_DER_cert(pem)
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=found)
     except (ValueError, ssl.SSLError) as problem:

@@ -274,6 +274,14 @@ async def test_strangers_are_refused_in_the_handshake(site: Site, tmp_path: Path
         assert set(one.received) == {1}
 
 
+async def test_older_tls_is_refused(site: Site) -> None:
+    context = peer_client_context(*site.files(1), site.der(0))
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with _running(Node(site, 0), linked=False):
+        with pytest.raises(OSError):
+            await asyncio.open_connection("127.0.0.1", site.port(0), ssl=context)
+
+
 def _issued_by(site: Site, index: int) -> tuple[Path, Path]:
     """A certificate that a validator's certificate signed, and its key."""
     from datetime import UTC, datetime, timedelta
@@ -394,7 +402,14 @@ async def test_a_redirect_is_not_followed(site: Site) -> None:
 def test_what_is_wrong_is_named_before_anything_starts(site: Site) -> None:
     with pytest.raises(InvalidInput, match="not a validator"):
         Peers(site.network, "did:key:none", *site.files(0), Address("127.0.0.1", 1), print)  # type: ignore[arg-type]
-    for certificate, words in ((None, "no certificate"), ("PEM", "in PEM"), (_second(site), "same")):
+    own, second = (site.network.nodes[index].certificate or "" for index in (0, 1))
+    for certificate, words in (
+        (None, "no certificate"),
+        ("PEM", "in PEM"),
+        (own.replace("M", "N"), "in PEM"),
+        (own + second, "in PEM"),
+        (second, "same"),
+    ):
         nodes = (replace(site.network.nodes[0], certificate=certificate), *site.network.nodes[1:])
         with pytest.raises(InvalidInput, match=words):
             Node(site, 2, network=replace(site.network, nodes=nodes))
@@ -406,10 +421,6 @@ def test_what_is_wrong_is_named_before_anything_starts(site: Site) -> None:
             Address("127.0.0.1", 1),
             lambda sender, data: None,
         )
-
-
-def _second(site: Site) -> str | None:
-    return site.network.nodes[1].certificate
 
 
 async def test_a_taken_port_is_a_network_error(site: Site) -> None:
@@ -520,6 +531,37 @@ async def test_a_newer_link_replaces_the_older(site: Site) -> None:
             await _until(lambda: node.got(1) == [b"old", b"new"])
             assert node.status(1).accepted
         await _until(lambda: not node.status(1).accepted)
+
+
+async def test_linking_all_the_time_does_not_fill_the_log(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "credchain.node")
+    async with _running(Node(site, 0), linked=False):
+        began = asyncio.get_running_loop().time()
+        for _ in range(100):
+            async with _dial(site, 0, *site.files(1)):
+                pass
+        seconds = asyncio.get_running_loop().time() - began
+    lines = [each.getMessage() for each in caplog.records if each.getMessage().startswith("peer_")]
+    about = [each for each in lines if "validator=1" in each and "peer_unreached" not in each]
+    assert 2 <= len(about) <= seconds + 6
+
+
+async def test_events_name_no_contents(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "credchain")
+    one, other = Node(site, 0), Node(site, 1)
+    async with _running(one, other):
+        await _exchange(one, other, b"a secret")
+        async with _dial(site, 0, *site.files(2)) as link:
+            await link.send_str("a secret")
+            await _ends(link)
+    lines = [each.getMessage() for each in caplog.records]
+    assert any(each.startswith("peer_connected validator=1") for each in lines)
+    assert any(each == "peer_left validator=2 reason=it_sent_text" for each in lines)
+    assert not any("secret" in each for each in lines)
+    for each in lines:
+        assert all("=" in part for part in each.split()[1:]), each
 
 
 async def test_reconnecting_does_not_get_round_the_bound(site: Site) -> None:
