@@ -632,8 +632,12 @@ def _shuffled(urls: list[str]) -> list[str]:
 
 
 def pinned_context(network: Network) -> ssl.SSLContext | bool:
-    """TLS 1.3 that trusts exactly the certificates in network.json."""
-    certificates = [node.certificate for node in network.nodes if node.certificate]
+    """TLS 1.3 that trusts exactly the certificates in network.json of nodes that serve HTTPS.
+
+    Also a node with plain HTTP has one, for its peers; clients do not meet it.
+    """
+    served = [node for node in network.nodes if node.api.lower().startswith("https://")]
+    certificates = [node.certificate for node in served if node.certificate]
     if not certificates:
         return True
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

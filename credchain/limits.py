@@ -81,6 +81,18 @@ class Limits:
     evidence_per_validator: int = 10
     evidence_bytes: int = 64 * 2**20
 
+    # links between validators: what waits for a peer, and what a stranger may hold
+    peer_queue_bytes: int = 32 * 2**20
+    peer_queue_messages: int = 4_096
+    peer_heartbeat: int = 3 * SECOND
+    peer_silence: int = 10 * SECOND
+    peer_handshake: int = 5 * SECOND
+    peer_reconnect: int = 200
+    peer_most_reconnect: int = 5 * SECOND
+    peer_farewell: int = 1 * SECOND
+    peer_arrivals: int = 64
+    peer_arrivals_per_second: int = 200
+
     # mailbox: a node keeps sealed documents until they are collected, or half a year
     sealed_bytes: int = 48 * 1024
     mailbox_items_per_sender: int = 200_000

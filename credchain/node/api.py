@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from .. import __version__, keys
-from ..credentials.dates import rfc3339
+from .. import keys
 from ..encoding import Digest
 from ..errors import CredchainError, InvalidInput, NetworkError, ProofError, Rejected
 from ..ledger.codes import ROLES
@@ -27,6 +26,7 @@ from .ledger_port import Deposit, LedgerPort
 from .metrics import Metrics
 from .openapi import description
 from .pool import RETRY_AFTER, Pool
+from .report import NodeReport
 
 logger = logging.getLogger("credchain.node")
 
@@ -49,7 +49,7 @@ class Api:
     driver: Driver
     metrics: Metrics
     call: Callable[[Callable[[], Any]], Awaitable[Any]]
-    why_idle: Callable[[], str]
+    report: NodeReport
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._errors], client_max_size=_MOST_BODY)
@@ -93,10 +93,10 @@ class Api:
                 shown = CredchainError(problem.reason or "refused", field="request")
                 return _error(problem.status, shown)
             except ConnectionError:
-                logger.info("client_gone path=%s", request.path[:80])
+                logger.info("client_gone route=%s", _route(request))
                 raise
             except Exception as problem:  # noqa: BLE001  # the top of a request
-                logger.error("internal_error kind=%s path=%s", type(problem).__name__, request.path[:80])
+                logger.error("internal_error kind=%s route=%s", type(problem).__name__, _route(request))
                 return _error(500, CredchainError("internal error", field="node"))
 
     # --- reads ----------------------------------------------------------------------------
@@ -117,22 +117,8 @@ class Api:
         return web.json_response(certified_json(await self.call(self.ledger.head)))
 
     async def status(self, request: web.Request) -> web.Response:
-        tip = self.ledger.tip
         counts = await self.call(self.ledger.counts)
-        return web.json_response(
-            {
-                "version": __version__,
-                "network": tip.network.hex(),
-                "height": tip.height,
-                "time": rfc3339(tip.time),
-                "view": tip.view,
-                "validators": len(tip.validators.members),
-                "pool": len(self.pool),
-                "pool_operations": self.pool.operations,
-                "why_idle": self.why_idle(),
-                **counts,
-            }
-        )
+        return web.json_response({**await self.report.json(), **counts})
 
     async def dossiers(self, request: web.Request) -> web.Response:
         wanted = [_dossier(text) for text in request.query.getall("dossier", [])]
@@ -277,6 +263,12 @@ async def _read(request: web.Request) -> bytes:
         return await asyncio.wait_for(request.read(), LIMITS.request_timeout / SECOND)
     except TimeoutError:
         raise web.HTTPRequestTimeout(reason="the request's body did not arrive in time") from None
+
+
+def _route(request: web.Request) -> str:
+    """Which handler was asked, without what was asked for: that is nobody's to keep in a log."""
+    resource = request.match_info.route.resource
+    return "unknown" if resource is None else resource.canonical
 
 
 def _error(status: int, problem: CredchainError, **more: Any) -> web.Response:

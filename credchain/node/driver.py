@@ -71,6 +71,16 @@ class Links(Protocol):
     def broadcast(self, data: bytes) -> None: ...
 
 
+class _Unlinked:
+    """Until the links are made, nobody can be told anything: frames are lost, as on a broken link."""
+
+    def send(self, to: int, data: bytes) -> None:
+        pass
+
+    def broadcast(self, data: bytes) -> None:
+        pass
+
+
 class Safety(Protocol):
     """Where the safety record and evidence are kept, durable when a method returns."""
 
@@ -104,7 +114,6 @@ class Driver:
         ledger: LedgerPort,
         pool: Pool,
         safety: Safety,
-        links: Links,
         own: Did,
         on_ledger: Call,
         on_disk: Call,
@@ -115,7 +124,7 @@ class Driver:
         self._ledger = ledger
         self._pool = pool
         self._safety = safety
-        self._links = links
+        self.links: Links = _Unlinked()
         self._own = own
         self._on_ledger = on_ledger
         self._on_disk = on_disk
@@ -173,13 +182,17 @@ class Driver:
         """
         transaction = await self._admit_from_client(data)
         done = self._pool.wait(transaction, both().monotonic)
-        self._links.broadcast(_TRANSACTION + transaction.encoded)
+        self.links.broadcast(_TRANSACTION + transaction.encoded)
         self._tell_work()
         return done
 
     def last_heard(self, validator: int) -> tuple[Millis, int | None] | None:
         """(when, by the monotonic clock; its certified height as its last message implies)."""
         return self._heard.get(validator)
+
+    @property
+    def own_index(self) -> int | None:
+        return self._ledger.tip.validators.index_of(self._own)
 
     @property
     def _alone(self) -> bool:
@@ -288,9 +301,9 @@ class Driver:
     def _send(self, to: int | None, message: Message) -> None:
         frame = _MESSAGE + encode_message(message)
         if to is None:
-            self._links.broadcast(frame)
+            self.links.broadcast(frame)
         else:
-            self._links.send(to, frame)
+            self.links.send(to, frame)
 
     async def _propose(self, wanted: Propose) -> None:
         candidates = self._pool.candidates(_MOST_OPERATIONS)

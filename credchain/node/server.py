@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
 import ssl
-import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -20,7 +18,7 @@ from ..consensus.events import Identity
 from ..consensus.record import Record
 from ..consensus.replica import Replica
 from ..errors import InvalidInput, NetworkError
-from ..keys import verify
+from ..keys import Did, verify
 from ..ledger.network import Network
 from ..storage.files import exclusive
 from ..storage.home import Home
@@ -29,8 +27,11 @@ from .api import Api
 from .clock import both
 from .driver import Driver
 from .ledger_port import LedgerHeaders, LedgerPort
+from .logs import set_up_logging
 from .metrics import Metrics
+from .peers import Peers, PeerStatus
 from .pool import Pool
+from .report import NodeReport
 from .safety import SafetyDisk
 from .settings import NodeSettings
 from .tls import server_context
@@ -43,45 +44,20 @@ _STOP_SECONDS = 3
 class _NoLinks:
     """A validator alone has nobody to speak to."""
 
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
     def send(self, to: int, data: bytes) -> None:
         pass
 
     def broadcast(self, data: bytes) -> None:
         pass
 
-
-class _OneLine(logging.Formatter):
-    """One event a line: a library's traceback is not one."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        record.exc_info = record.exc_text = record.stack_info = None
-        return super().format(record).replace("\n", " ")
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        event, _, rest = record.getMessage().partition(" ")
-        pairs = dict(part.partition("=")[::2] for part in rest.split() if "=" in part)
-        line = {"time": self.formatTime(record), "level": record.levelname.lower(), "event": event, **pairs}
-        return json.dumps(line)
-
-
-def set_up_logging(log_format: str) -> None:
-    """Events on standard error, one a line."""
-    handler = logging.StreamHandler(sys.stderr)
-    text = _OneLine("%(asctime)s %(levelname)s %(message)s")
-    handler.setFormatter(_JsonLines() if log_format == "json" else text)
-    for name, level in (
-        ("credchain", logging.INFO),
-        ("aiohttp", logging.WARNING),
-        ("asyncio", logging.ERROR),
-    ):
-        log = logging.getLogger(name)
-        log.handlers[:] = [handler]
-        log.setLevel(level)
-        log.propagate = False
+    def status(self) -> list[PeerStatus]:
+        return []
 
 
 def check_validator(network: Network, keys: KeyPair) -> None:
@@ -133,9 +109,12 @@ async def _serve(
         identity = Identity(keys.did, keys.signing.sign, os.urandom(32))
         replica = Replica(identity, verify, LedgerHeaders(), ledger.chain(), record, both())
         pool = Pool()
-        links = _NoLinks()
-        driver = Driver(replica, ledger, pool, safety, links, keys.did, on_ledger, on_disk)
-        api = Api(ledger, pool, driver, Metrics(), on_ledger, lambda: _why_idle(driver, pool))
+        driver = Driver(replica, ledger, pool, safety, keys.did, on_ledger, on_disk)
+        links = _links(home, network, keys.did, settings, driver)
+        driver.links = links
+        names = {each.did: each.name for each in network.genesis.members}
+        report = NodeReport(ledger, pool, driver, links, safety, names, on_disk)
+        api = Api(ledger, pool, driver, Metrics(), on_ledger, report)
         runner = web.AppRunner(api.application(), access_log=None, shutdown_timeout=_STOP_SECONDS)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -148,6 +127,8 @@ async def _serve(
                 field="node.toml listen_api",
                 hint="another program uses the port, or the address is not this machine's",
             ) from problem
+        stack.push_async_callback(links.stop)
+        await links.start()
         logger.info("started height=%d api=%s:%d", ledger.tip.height, address.host, address.port)
         ordering = asyncio.create_task(driver.run())
         ready(f"{'https' if context else 'http'}://{address.host}:{address.port}")
@@ -157,6 +138,15 @@ async def _serve(
         driver.stop()
         waiting.cancel()
         await ordering
+
+
+def _links(
+    home: Home, network: Network, own: Did, settings: NodeSettings, driver: Driver
+) -> Peers | _NoLinks:
+    if len(network.validators.members) == 1:
+        return _NoLinks()
+    check_private(home.tls_key)
+    return Peers(network, own, home.tls_certificate, home.tls_key, settings.listen_peer, driver.receive)
 
 
 def _thread(stack: AsyncExitStack, name: str) -> Callable[[Callable[[], Any]], Awaitable[Any]]:
@@ -169,10 +159,3 @@ def _thread(stack: AsyncExitStack, name: str) -> Callable[[Callable[[], Any]], A
         return await loop.run_in_executor(thread, function)
 
     return call
-
-
-def _why_idle(driver: Driver, pool: Pool) -> str:
-    """In one sentence, why no transaction is being committed."""
-    if len(pool):
-        return f"{len(pool)} transactions wait for the next block"
-    return "nothing waits; a heartbeat block follows every 10 seconds"

@@ -22,6 +22,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+import msgpack
+
 from ..certificates import Height, View
 from ..consensus.record import BORN, Record
 from ..encoding import Digest
@@ -77,6 +79,14 @@ class KeptEvidence:
     view: View
     first: bytes
     second: bytes
+
+    @property
+    def kind(self) -> str:
+        """What was said twice, as the statements' own fields show it."""
+        statement = msgpack.unpackb(self.first)
+        if "phase" in statement:
+            return str(statement["phase"])
+        return "new_view" if "view_changes" in statement else "view_change"
 
 
 class SafetyStore:

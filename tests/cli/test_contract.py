@@ -232,6 +232,7 @@ def plain(network: SampleNetwork, tmp_path: Path) -> dict[str, tuple[tuple[str |
             {"category", "title", "subject", "document", "primary_source", "claims"},
         ),
         "node status": (("node", "status", *board), {"nodes"}),
+        "node check": (("node", "check", *node), {"checks"}),
         "audit": (("audit", *node), {"height", "blocks", "transactions", "attestations", "documents"}),
         "init": (("init", "--name", "Some Board", "--home", tmp_path / "a"), {"did", "home", "card"}),
         "join": (
@@ -248,7 +249,7 @@ def plain(network: SampleNetwork, tmp_path: Path) -> dict[str, tuple[tuple[str |
 
 PLAIN: Final = (
     *("whoami", "members", "categories", "category", "node status", "audit", "init", "join"),
-    "network create",
+    *("network create", "node check"),
 )
 
 
