@@ -40,6 +40,7 @@ def _pairs(status: NodeStatus, network: Network, now: int) -> list[tuple[str, An
         ("view", status.view),
         ("primary", _name_of(status.primary, network)),
         ("round", None if status.round_age is None else f"for {_duration(status.round_age)}"),
+        ("validators", _who_is_missing(status)),
         ("pool", _pool(status)),
         ("evidence", evidence),
         ("attestations", status.attestations),
@@ -48,6 +49,25 @@ def _pairs(status: NodeStatus, network: Network, now: int) -> list[tuple[str, An
         ("version", status.version),
         ("why idle", status.why_idle),
     ]
+
+
+def _who_is_missing(status: NodeStatus) -> str | None:
+    """In words, which validators this node is not connected to, and whether the others suffice."""
+    from credchain.certificates import quorum
+
+    every = status.validators or ()
+    if len(every) < 2 or any(each.connected is None for each in every):
+        return None
+    missing = [each.name or each.did or "one" for each in every if not each.connected]
+    if not missing:
+        return f"all {len(every)} connected"
+    left, needed = len(every) - len(missing), quorum(len(every))
+    enough = "enough" if left >= needed else "too few"
+    names = ", ".join(missing[:-1]) + " and " + missing[-1] if missing[1:] else missing[0]
+    return (
+        f"{names} {'are' if missing[1:] else 'is'} missing; {left} of {len(every)} are left,"
+        f" {enough} to commit ({needed} are needed)"
+    )
 
 
 def _pool(status: NodeStatus) -> str | None:
