@@ -9,20 +9,18 @@ from pathlib import Path
 import typer
 from typer.exceptions import TyperException
 
-from . import demo, hospital, issuer, member, operator, wallet
 from .exit_codes import ExitCode
 from .output import note, print_error, reader_gone
+from .roles import Roles
 
 app = typer.Typer(
     name="credchain",
+    cls=Roles,
     help="Credentials of radiologists: attested once by their issuers, verified anywhere with proofs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-for role in (demo, hospital, issuer, wallet, member, operator):
-    role.register(app)
 
 
 def _version(value: bool) -> None:

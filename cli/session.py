@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import getpass
 import inspect
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from .output import note, print_error, reader_gone
+from .parameters import Command
 
 if TYPE_CHECKING:
     from credchain.certificates import Millis
@@ -182,6 +182,7 @@ class Session:
 
     def run(self, work: Awaitable[T]) -> T:
         """Run the asynchronous part of a command."""
+        import asyncio
 
         async def whole() -> T:
             return await work
@@ -225,7 +226,7 @@ def command(
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}
         epilog = f"Example:  {example}"
-        app.command(name, rich_help_panel=panel, epilog=epilog)(run)
+        app.command(name, cls=Command, rich_help_panel=panel, epilog=epilog)(run)
         return function
 
     return register
