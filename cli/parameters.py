@@ -6,7 +6,6 @@ conversion. What does, Typer converts as ever.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from typer._param_types import coerce_cli_path
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 
-@dataclass(frozen=True)
 class _AsTyped(RuntimeParam):
     """What Typer asks to convert a parameter's value."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import getpass
 import inspect
 import os
 import sys
@@ -128,6 +127,8 @@ class Session:
                 field="passphrase",
                 hint="give --passphrase-file FILE or set CREDCHAIN_PASSPHRASE",
             )
+        import getpass
+
         typed = getpass.getpass("Passphrase: ")
         if confirm and getpass.getpass("Passphrase again: ") != typed:
             raise InvalidInput("the two passphrases differ", field="passphrase", hint="try again")
