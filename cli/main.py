@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -90,6 +91,8 @@ def main() -> None:
         except (BrokenPipeError, ValueError):
             # Else Python would complain at its end, with an exit code of its own.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    # All is done and written: at its end Python need not search all that was imported for garbage.
+    gc.freeze()
     sys.exit(code)
 
 
