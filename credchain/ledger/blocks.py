@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from .. import keys, merkle
 from ..certificates import Certificate, Height, Millis, ValidatorSet, View, check_certificate
 from ..encoding import DIGEST_BYTES, Digest, Fields, Value, decode, digest, encode
 from ..errors import InvalidInput, ProofError
 from ..keys import Did
-from .transactions import MAX_BYTES, Transaction
+
+if TYPE_CHECKING:
+    from .transactions import Transaction
 
 VERSION = 1
 
@@ -97,6 +100,9 @@ class Block:
 
     @staticmethod
     def decode(data: bytes) -> Block:
+        # Imported here: who verifies headers only needs no transactions.
+        from .transactions import MAX_BYTES, Transaction
+
         def one(item: object, field: str) -> bytes:
             if type(item) is not bytes or len(item) > MAX_BYTES:
                 raise InvalidInput(f"{field} must be a transaction's bytes", field=field)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import secrets
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,6 +57,8 @@ class KeyPair:
     @staticmethod
     def generate(private_categories: Iterable[str] | None = None) -> KeyPair:
         """New keys; with private categories, a radiologist's."""
+        import secrets
+
         subjects = None
         if private_categories is not None:
             subjects = HolderSubjects.of(secrets.token_bytes(SECRET_BYTES), private_categories)
@@ -104,6 +105,8 @@ def write_keys(path: Path, pair: KeyPair, passphrase: str) -> None:
 
 def write_box(path: Path, file_format: str, did: Did, content: bytes, passphrase: str) -> None:
     """A new file that the passphrase opens; in clear it names only its format and whose it is."""
+    import secrets
+
     from nacl.secret import SecretBox
 
     if not passphrase:

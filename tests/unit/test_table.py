@@ -15,7 +15,7 @@ CELLS = st.one_of(st.none(), st.text(st.characters(max_codepoint=0x2FF), max_siz
 
 
 class Utf8(io.StringIO):
-    encoding = "utf-8"  # type: ignore[assignment]  # the class's own is a property
+    encoding = "utf-8"
 
 
 def printed(columns: Sequence[str], rows: Sequence[Sequence[object]], *, ours: bool) -> str:
