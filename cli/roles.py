@@ -16,7 +16,7 @@ from typer.main import get_group
 
 from .parameters import Group
 
-_ROLE_OF: Final = {
+ROLE_OF: Final = {
     "demo": "demo",
     "verify": "hospital",
     "categories": "issuer",
@@ -41,7 +41,7 @@ _ROLE_OF: Final = {
 
 
 @cache
-def _commands_of(role: str) -> Mapping[str, Command]:
+def commands_of(role: str) -> Mapping[str, Command]:
     """What a role's module registers."""
     part = typer.Typer(name="credchain", rich_markup_mode="rich")
     import_module(f".{role}", __package__).register(part)
@@ -52,13 +52,13 @@ class _Commands(Mapping[str, Command]):
     """All commands by name; looking one up imports its role."""
 
     def __getitem__(self, name: str) -> Command:
-        return _commands_of(_ROLE_OF[name])[name]
+        return commands_of(ROLE_OF[name])[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_ROLE_OF)
+        return iter(ROLE_OF)
 
     def __len__(self) -> int:
-        return len(_ROLE_OF)
+        return len(ROLE_OF)
 
 
 class Roles(Group):
