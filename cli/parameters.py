@@ -6,36 +6,41 @@ conversion. What does, Typer converts as ever.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from typer._click import Context
-from typer._coercion import RuntimeParam, build_runtime_param
-from typer._param_types import coerce_cli_path
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 
-class _AsTyped(RuntimeParam):
-    """What Typer asks to convert a parameter's value."""
+class _AsTyped:
+    """In the place of Typer's own conversion, which it calls for what is not text."""
 
-    def _coerce_value(self, value: Any, param: Any, ctx: Context) -> Any:
-        if self.parameter_info.parser is None:
-            if self.annotation is str and type(value) is str:
+    def coerce(self, value: Any, *, param: TyperArgument | TyperOption, ctx: Context) -> Any:
+        told = param.type_descriptor
+        several = param.multiple or param.nargs == -1
+        if value is None:
+            return () if several else None
+        if told.parameter_info.parser is None:
+            if told.annotation is str and type(value) is str:
                 return value
-            if self.annotation == list[str]:
+            if told.annotation == list[str] and type(value) in (list, tuple):
                 return [*value]
-            if self.annotation is Path and type(value) is str:
-                # Typer's own look at it: a file that is there must be readable.
-                coerce_cli_path(value, self.parameter_info, path_type=None, param=param, ctx=ctx)
+            if told.annotation is Path and type(value) is str and _is_readable_or_new(value):
                 return Path(value)
-        return build_runtime_param(param.type_descriptor)._coerce_value(value, param, ctx)
+        param._runtime_param = None
+        return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
+
+
+def _is_readable_or_new(path: str) -> bool:
+    return os.access(path, os.R_OK) or not os.access(path, os.F_OK)
 
 
 def _take_as_typed(command: TyperCommand | TyperGroup, ctx: Context) -> None:
     for each in command.get_params(ctx):
         if isinstance(each, TyperArgument | TyperOption):
-            told = each.type_descriptor
-            each._runtime_param = _AsTyped(told.parameter_info, told.annotation)
+            each._runtime_param = _AsTyped()  # type: ignore[assignment]  # Typer calls `coerce` alone
 
 
 class Command(TyperCommand):

@@ -51,6 +51,7 @@ CALLS = [
     ("word", "--place", "nowhere/at/all", "--places", "a", "--places", "b"),
     ("word", "--place", ""),
     ("word", "--place", "-"),
+    ("word", "--place", "long" * 2000),
     ("word", "--place", "."),
     ("word", "--count", "9", "--upper", "abc"),
     ("word", "--count", "nine"),
@@ -69,7 +70,7 @@ def test_a_variable_is_a_path_as_well() -> None:
 
 
 def test_a_path_that_is_there_must_be_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.R_OK)
     refused = told(Command, "word", "--place", str(tmp_path))
     assert refused == told(TyperCommand, "word", "--place", str(tmp_path))
     assert "not readable" in refused[1]
