@@ -16,7 +16,7 @@ from .consensus_helpers import block, digest_of, header, new_view, prepared, vie
 A, B = header(tag=1), header(tag=2)
 ID_A, ID_B = digest_of(A), digest_of(B)
 FRESH = open_height(BORN, Height(1), View(0))
-WITH_BODIES = FRESH.with_body(ID_A, block(A)).with_body(ID_B, block(B))
+WITH_BODIES = replace(FRESH, bodies=((ID_A, block(A)), (ID_B, block(B))))
 CHANGES = tuple(view_change(1, 1, each) for each in (0, 1, 2))
 
 
