@@ -34,9 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     for report in failed[: options.traces]:
         _show(report, options)
     spent = time.monotonic() - began
-    print(
-        f"{heights} heights, {1000 * spent / max(1, count):.0f} ms a schedule, slowest recovery {slowest} ms"
-    )
+    each = 1000 * spent / max(1, count)
+    print(f"{heights} heights, {each:.0f} ms a schedule, slowest recovery {slowest} ms")
     print(f"{count} ran, {len(failed)} failed")
     return 1 if failed else 0
 

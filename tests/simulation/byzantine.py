@@ -169,8 +169,8 @@ def equivocates(liar: Adversary, to: int, message: Message) -> list[Message]:
         other = liar.alternatives.get((message.height, message.view, "other"))
         if other is not None:
             block = liar.world.form.of_block(other)[1].digest
-            return [liar.vote(PREPARE, message.height, message.view, block)] + [
-                liar.vote(message.phase, message.height, message.view, block)
+            return [
+                liar.vote(phase, message.height, message.view, block) for phase in (PREPARE, message.phase)
             ]
     return [message]
 
@@ -240,7 +240,7 @@ def floods_proposals(liar: Adversary, to: int, message: Message) -> list[Message
         return [message]
     times = [liar.machine.ledger.time + 1 + liar.rng.randrange(5_000) for _ in range(5)]
     blocks = [liar.block(message.vote.view, time=time) for time in times]
-    return [message] + [liar.proposal(message.height, message.vote.view, each) for each in blocks]
+    return [message, *(liar.proposal(message.height, message.vote.view, each) for each in blocks)]
 
 
 # --- votes -------------------------------------------------------------------------------
@@ -360,7 +360,7 @@ def shows_wrong_parent(liar: Adversary, to: int, message: Message) -> list[Messa
 
 def repeats_old_view_changes(liar: Adversary, to: int, message: Message) -> list[Message]:
     if isinstance(message, ViewChange):
-        return [message] + [each for each in liar.spoken if isinstance(each, ViewChange)][:3]
+        return [message, *[each for each in liar.spoken if isinstance(each, ViewChange)][:3]]
     return [message]
 
 

@@ -271,9 +271,8 @@ class Machine:
             return
         chain = self.ledger.chain()
         self._inbox.append(Committed(chain))
-        self.pool = {
-            each: since for each, since in self.pool.items() if self.ledger.applies(each, chain.time)
-        }
+        for each in [each for each in self.pool if not self.ledger.applies(each, chain.time)]:
+            del self.pool[each]
         self._inbox.append(Work(bool(self.pool)))
         if self._is_neglected():
             self._inbox.append(Neglected())
@@ -290,10 +289,8 @@ class Machine:
         full = max(1, MOST_IN_BLOCK >> min(8, max(0, facts.view - first)))
         if len(transactions) >= full:
             return False
-        return any(
-            since + LIMITS.base_timeout + 2_000 < facts.time <= each.expiry
-            for each, since in self.pool.items()
-        )
+        since = facts.time - LIMITS.base_timeout - 2_000
+        return any(came < since and facts.time <= each.expiry for each, came in self.pool.items())
 
     def _propose(self, wanted: Propose) -> Input:
         if self.ledger.height + 1 != wanted.height:
@@ -343,9 +340,7 @@ class Machine:
         at, times = self._spins
         self._spins = (self.world.scheduler.now, times + 1 if at == self.world.scheduler.now else 1)
         if self._spins[1] > 20:
-            self.world.oracles.broken(
-                None, f"{self.name}: the timer rings over and over without time passing"
-            )
+            self.world.oracles.broken(None, f"{self.name}: its timer rings without time passing")
         self.put(Tick())
 
 

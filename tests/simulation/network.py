@@ -63,12 +63,12 @@ class Network:
             self.held.append(letter)
             return
         weather, rng = self.weather, self._rng
-        if (letter.origin, letter.target) in self.cut or rng.random() < weather.drop:
+        if (letter.origin, letter.target) in self.cut or (weather.drop and rng.random() < weather.drop):
             return
-        copies = 2 if rng.random() < weather.double else 1
+        copies = 2 if weather.double and rng.random() < weather.double else 1
         for _ in range(copies):
-            delay = rng.randint(weather.least, weather.most)
-            if rng.random() < weather.straggle:
+            delay = weather.least + int(rng.random() * (weather.most - weather.least + 1))
+            if weather.straggle and rng.random() < weather.straggle:
                 delay += rng.randint(1_000, 60_000)
             self._scheduler.after(delay, lambda: self.arrive(letter))
 

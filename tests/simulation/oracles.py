@@ -6,7 +6,7 @@ signatures, blocks and certificates on their own: nothing of the replica's judge
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ class Violation(AssertionError):
     """A rule was broken."""
 
 
-MEMORY_EACH_STEPS = 64
+MEMORY_EACH_STEPS = 200
 """How often what a replica holds is counted."""
 
 
@@ -160,11 +160,8 @@ class Oracles:
         self._check_alone(machine, life, statement)
         at = life.stored[statement]
         if not isinstance(statement, ViewChange):
-            below = [
-                view
-                for view, when in life.floors.get(statement.height, [])
-                if view > statement.view and when < at
-            ]
+            floors = life.floors.get(statement.height, [])
+            below = [view for view, when in floors if view > statement.view and when < at]
             if below:
                 self.broken(machine, f"sends {describe(statement)} after a view-change to {max(below)}")
         life.said.add(statement)
@@ -237,7 +234,7 @@ class Oracles:
 
     def _extend(self, machine: Machine, block: bytes, certificate: Certificate) -> None:
         header_bytes, _ = self.world.form.block(block)
-        header, facts = self.world.form.header(header_bytes)
+        facts = self.world.form.of_header(header_bytes)
         where = f"the block of height {facts.height}"
         if self.chain.execute(block, facts.digest) is not Outcome.VALID:
             self.broken(machine, f"{where} is not valid")
@@ -247,9 +244,8 @@ class Oracles:
         first = first_view(self.chain.chain())
         members = self.world.keyring.validators.members
         if not first <= facts.view <= certificate.view:
-            self.broken(
-                machine, f"{where} is of view {facts.view}, first {first}, certified {certificate.view}"
-            )
+            views = f"first {first}, certified {certificate.view}"
+            self.broken(machine, f"{where} is of view {facts.view}, {views}")
         if facts.proposer != members[facts.view % len(members)].did:
             self.broken(machine, f"{where} is not by the primary of view {facts.view}")
         self.chain.commit(facts.digest, certificate)
@@ -292,7 +288,7 @@ def count_held(value: Any, seen: set[int] | None = None) -> int:
         own, inner = len(value), [*value.keys(), *value.values()]
     elif is_dataclass(value) and not isinstance(value, type):
         inner = [getattr(value, each.name, None) for each in fields(value)]
-    elif isinstance(value, Sized) and hasattr(value, "__iter__"):
+    elif isinstance(value, Collection):
         own, inner = len(value), list(value)
     elif type(value).__module__.startswith("credchain.consensus"):
         inner = list(vars(value).values()) if hasattr(value, "__dict__") else []

@@ -148,7 +148,7 @@ class Stage:
         self.world.scheduler.run(self.world.scheduler.now + milliseconds)
 
     def fire(self, *indexes: int) -> None:
-        """Time passes to each one's deadline, and that timer rings; those of others do not."""
+        """Time passes to each one's deadline, one after the other, and that timer rings; no other."""
         for index in indexes:
             machine = self.machines[index]
             if machine.replica is None or machine.replica.deadline is None:

@@ -103,7 +103,7 @@ class World:
     def send(self, machine: Machine, to: int | None, message: Message) -> None:
         """What the replica wants sent; what a liar makes of it instead."""
         self.oracles.sends(machine, message)
-        targets = [to] if to is not None else [each for each in range(self.cast.validators)]
+        targets = [to] if to is not None else list(range(self.cast.validators))
         adversary = self.adversaries.get(machine.place)
         for target in targets:
             if target == machine.index or not 0 <= target < self.cast.validators:
