@@ -40,9 +40,8 @@ def test_a_schedule_with_real_keys() -> None:
 
 def test_a_seed_replays_exactly_whatever_the_order_of_sets() -> None:
     """The same trace in processes that hash text and bytes differently."""
-    code = (
-        "from tests.simulation.schedule import run_schedule as r; print(*r(19, traced=True).lines, sep='\\n')"
-    )
+    code = "from tests.simulation.schedule import run_schedule as run"
+    code += "; print(*run(19, traced=True).lines, sep='\\n')"
     traces = [
         subprocess.run(
             [sys.executable, "-c", code],
