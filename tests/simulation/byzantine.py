@@ -20,6 +20,7 @@ from credchain.consensus.messages import (
     Blocks,
     Body,
     CertifiedBlock,
+    FetchBody,
     Message,
     NewView,
     Prepared,
@@ -52,6 +53,7 @@ class Adversary:
         self.heard: deque[Message] = deque(maxlen=MEMORY)
         self.spoken: deque[Message] = deque(maxlen=MEMORY)
         self.prepared: deque[Prepared] = deque(maxlen=8)
+        self.made: dict[Digest, bytes] = {}
         self.alternatives: dict[tuple[int, int, str], bytes] = {}
         others = [each for each in range(world.cast.validators) if each != machine.index]
         self.other_side = frozenset(rng.sample(others, rng.randint(1, len(others) - 1)))
@@ -98,12 +100,16 @@ class Adversary:
         wall = self.machine.now().wall if time is None else time
         time = max(wall, self.machine.ledger.time + 1) if time is None else max(0, wall)
         did = self.world.keyring.validators.members[self.machine.index].did
-        return self.machine.ledger.make(transactions, view=view, time=time, proposer=did, root=root)
+        made = self.machine.ledger.make(transactions, view=view, time=time, proposer=did, root=root)
+        self.made[self.world.form.of_block(made)[1].digest] = made
+        return made
 
     # --- what it does --------------------------------------------------------------------
 
-    def hears(self, message: Message) -> None:
+    def hears(self, sender: int, message: Message) -> None:
         self.heard.append(message)
+        if isinstance(message, FetchBody) and message.block in self.made:
+            self._post(sender, Body(message.height, self.made[message.block]))
         if isinstance(message, ViewChange) and message.prepared is not None:
             self.prepared.append(message.prepared)
         if "votes_for_everything" in self.habits and isinstance(message, Vote | PrePrepare):
@@ -131,10 +137,10 @@ class Adversary:
         """Out of turn: something old, something of others, something huge, a view-change for nothing."""
         if not self.machine.up:
             return
+        messages = OUTBURSTS[self.bursts % len(OUTBURSTS)](self)
         for target in range(self.world.cast.validators):
-            if target != self.machine.index:
-                for message in OUTBURSTS[self.bursts % len(OUTBURSTS)](self):
-                    self._post(target, message)
+            for message in messages:
+                self._post(target, message)
         self.bursts += self.rng.randint(1, 3)
 
     def _post(self, to: int, message: Message) -> None:
@@ -524,10 +530,25 @@ def _early_votes(liar: Adversary) -> list[Message]:
     ]
 
 
+def _forged_new_view(liar: Adversary) -> list[Message]:
+    """In a view of its own, from its own view-change alone or one many times, with a block to follow."""
+    ledger, n = liar.machine.ledger, liar.world.cast.validators
+    now = liar.machine.replica.view if liar.machine.replica is not None else 0
+    view = View(now + 1 + (liar.machine.index - now - 1) % n)
+    parent = ledger.blocks[-1].certificate if ledger.blocks else None
+    height = Height(ledger.height + 1)
+    own = liar.change(ViewChange(height, view, liar.machine.index, None, parent))
+    heard = [each for each in liar.heard if isinstance(each, ViewChange)]
+    changes = liar.rng.choice(((own,), (own,) * quorum(n), (own, *heard)[:n]))
+    made = NewView(height, view, liar.machine.index, changes)
+    return [own, liar.new_view(made), liar.proposal(height, view, liar.block(view))]
+
+
 OUTBURSTS: tuple[Callable[[Adversary], list[Message]], ...] = (
     _next_view_change,
     _old_messages,
     _huge_view_change,
     _messages_of_others,
     _early_votes,
+    _forged_new_view,
 )

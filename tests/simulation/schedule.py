@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from credchain.certificates import faults
+from credchain.consensus.messages import COMMIT, PREPARE
 from credchain.limits import LIMITS
 
 from .ledger import EPOCH, Transaction
@@ -33,7 +34,8 @@ Script = Callable[[Stage], None]
 
 @dataclass
 class Report:
-    """How a schedule went. Times are virtual milliseconds; ``recovery`` counts from the healing."""
+    """How a schedule went. Times are virtual milliseconds; ``recovery`` counts from the healing,
+    ``cost`` is in real seconds of one processor."""
 
     seed: int
     cast: Cast
@@ -43,6 +45,7 @@ class Report:
     recovery: int | None = None
     events: int = 0
     held: int = 0
+    cost: float = 0.0
     lines: list[str] = field(default_factory=list)
 
 
@@ -123,7 +126,7 @@ class Schedule:
         self.world = world
         self.rng = rng
         self.report = report
-        self.length = rng.choice((rng.randint(2_000, 20_000), rng.randint(2_000, 20_000), 30_000))
+        self.length = rng.choice((*[rng.randint(2_000, 14_000) for _ in range(4)], 30_000))
         self.may_jump = set(rng.sample(range(len(world.machines)), world.faults))
         self.skews = [rng.randint(-SKEW // 2, SKEW // 2) for _ in world.machines]
         self.healed = False
@@ -187,6 +190,10 @@ class Schedule:
             (
                 self._partition,
                 self._cut_one_way,
+                self._mute,
+                self._mute,
+                self._strand,
+                self._strand,
                 self._isolate_primary,
                 self._crash_soon,
                 self._crash_soon,
@@ -229,6 +236,27 @@ class Schedule:
         self.world.trace.note("", f"cut one way {sorted(links)} for {lasts} ms")
         self._cut(links, lasts)
 
+    def _mute(self, lasts: int) -> None:
+        """Most of one kind of message is lost everywhere: prepared but not committed, and the like."""
+        kind = self.rng.choice((COMMIT, COMMIT, PREPARE, "pre_prepare", "view_change", "new_view", "blocks"))
+        self.world.trace.note("", f"most of {kind} is lost for {lasts} ms")
+        self._mute_kind(kind, None, lasts)
+
+    def _mute_kind(self, kind: str, spared: int | None, lasts: int) -> None:
+        self.world.network.muted[kind] = spared
+        self._for_a_while(lasts, lambda: self.world.network.unmute(kind))
+
+    def _strand(self, lasts: int) -> None:
+        """One alone hears the COMMITs, or the PREPAREs, and nobody hears it: it knows what the others do
+        not, and a view change must not contradict it. What was on its way is cut off too."""
+        place = self.rng.randrange(len(self.world.machines))
+        kind = self.rng.choice((COMMIT, PREPARE))
+        lasts = max(lasts, self.rng.choice((3_000, 6_000)))
+        self.world.trace.note(f"m{place}", f"alone hears {kind}s and is not heard for {lasts} ms")
+        self._mute_kind(kind, place, lasts)
+        self._cut({(place, other) for other in range(len(self.world.machines))}, lasts)
+        self._submit_at(self.world.scheduler.now, FOREVER, self.world.machines)
+
     def _isolate_primary(self, lasts: int) -> None:
         machine = self.rng.choice(self.world.machines)
         if machine.replica is None:
@@ -241,7 +269,8 @@ class Schedule:
 
     def _crash_soon(self, lasts: int) -> None:
         """After one of its next effects, also in the middle of a write."""
-        self.rng.choice(self.world.machines).crash_after = self.rng.randint(1, 12)
+        for machine in self.rng.sample(self.world.machines, self.rng.choice((1, 1, 3))):
+            machine.crash_after = self.rng.randint(1, 12)
 
     def _crash_some(self, lasts: int) -> None:
         for machine in self.world.machines:

@@ -11,23 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from credchain.consensus.messages import COMMIT, Message, PrePrepare, Signed, Vote
+from credchain.consensus.messages import COMMIT, Message, PrePrepare, Signed
 from credchain.limits import LIMITS
 
 from .ledger import Transaction
 from .machine import Machine
 from .network import Letter
+from .trace import kind_of
 from .world import FOREVER, Cast, World
 
 MOST_ROUNDS = 200
-
-
-def kind_of(message: Message) -> str:
-    """``pre_prepare``, ``prepare``, ``commit``, ``view_change``, ``new_view``, ``beacon``, ``blocks``, …"""
-    if isinstance(message, Vote):
-        return message.phase
-    name = type(message).__name__
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
 
 
 Match = Callable[[Letter], bool]

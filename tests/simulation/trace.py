@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
+from functools import cache
 
 from credchain.consensus.messages import (
     Beacon,
@@ -26,13 +26,24 @@ class Trace:
     def __init__(self, scheduler: Scheduler, *, on: bool) -> None:
         self.on = on
         self.lines: list[str] = []
-        self.counts: Counter[str] = Counter()
         self._scheduler = scheduler
 
     def note(self, who: str, what: str | Callable[[], str]) -> None:
         if self.on:
             text = what if isinstance(what, str) else what()
             self.lines.append(f"{self._scheduler.now / 1000:9.3f}  {who:<4} {text}")
+
+
+def kind_of(message: Message) -> str:
+    """``pre_prepare``, ``prepare``, ``commit``, ``view_change``, ``new_view``, ``beacon``, ``blocks``, …"""
+    if isinstance(message, Vote):
+        return message.phase
+    return _kind(type(message).__name__)
+
+
+@cache
+def _kind(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
 
 
 def describe(message: Message) -> str:

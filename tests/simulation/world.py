@@ -130,7 +130,7 @@ class World:
         machine.note(lambda: f"<- v{letter.sender}: {describe(message)}")
         adversary = self.adversaries.get(letter.target)
         if adversary is not None:
-            adversary.hears(message)
+            adversary.hears(letter.sender, message)
         machine.receive(letter.sender, message)
 
     # --- life ---------------------------------------------------------------------------
