@@ -27,7 +27,7 @@ from credchain.consensus.record import Record
 from credchain.encoding import Digest
 from credchain.limits import LIMITS
 
-from .ledger import Ledger
+from .ledger import Ledger, content_digest
 from .trace import describe
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ class Oracles:
         if vote.phase == COMMIT:
             self._check_prepared(machine, record.prepared, vote)
             life.committing[vote.height] = max(life.committing.get(vote.height, -1), vote.view)
-        elif record.body(vote.block) is None:
-            self.broken(machine, f"signed {describe(vote)} without having its block on disk")
+        else:
+            self._check_body(machine, record.body(vote.block), vote, "has on disk")
         life.stored[vote] = len(life.stored)
 
     def _new_change(self, machine: Machine, life: Life, change: ViewChange) -> None:
@@ -143,6 +143,16 @@ class Oracles:
         digest = prepare_digest(self.world.id, vote.height, vote.view, vote.block)
         self._check_quorum(machine, prepared.certificate, digest, "prepared")
 
+    def _check_body(self, machine: Machine, block: bytes | None, vote: Vote, does: str) -> None:
+        """The very block that the vote is for, with the content that its header names."""
+        if block is None:
+            self.broken(machine, f"signed {describe(vote)} without having its block on disk")
+            return
+        header_bytes, transactions = self.world.form.block(block)
+        header, facts = self.world.form.header(header_bytes)
+        if facts.digest != vote.block or header.content != content_digest(transactions):
+            self.broken(machine, f"{does} another content than that of its {describe(vote)}")
+
     def sends(self, machine: Machine, message: Message) -> None:
         """A message leaves. What it signs itself is on disk before, and contradicts nothing earlier."""
         if not machine.honest:
@@ -150,6 +160,8 @@ class Oracles:
         statement = message.vote if isinstance(message, PrePrepare) else message
         if not isinstance(statement, Vote | ViewChange | NewView) or statement.validator != machine.index:
             return
+        if isinstance(message, PrePrepare):
+            self._check_body(machine, message.block, message.vote, "proposes")
         life = self._life(machine)
         if statement in life.said:
             return

@@ -121,6 +121,15 @@ class Stage:
         self.held[:] = [each for each in self.held if not matches(each)]
         return before - len(self.held)
 
+    def replace(self, kind: str, sender: int, change: Callable[[Message], Message]) -> int:
+        """A liar's messages that wait become others; gives how many."""
+        matches = self._matches(kind, sender, None, None)
+        found = [index for index, each in enumerate(self.held) if matches(each)]
+        for index in found:
+            letter = self.held[index]
+            self.held[index] = Letter(letter.sender, letter.origin, letter.target, change(letter.message))
+        return len(found)
+
     def inject(self, sender: int, to: int, message: Message) -> None:
         """A message on the sender's link, whatever it says, arrives at once."""
         self.world.network.arrive(Letter(sender, sender, to, message))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from credchain.certificates import Height
+from credchain.consensus.messages import Blocks, CertifiedBlock, Message, PrePrepare
+
+from .ledger import EPOCH, encode_block
 from .schedule import Report, Script, run_schedule
 from .stage import Stage
 
@@ -91,6 +95,49 @@ def record_is_lost(stage: Stage) -> None:
     assert stage.heights == [3, 3, 3, 3]
 
 
+def wrong_block_does_not_stand_before_a_certified_one(stage: Stage) -> None:
+    """Validator 3 has the COMMITs of height 1 but not its block; a liar serves it another one first."""
+    stage.submit(1)
+    stage.drop("pre_prepare", to=3)
+    stage.deliver(("pre_prepare", "prepare", "commit"))
+    assert stage.heights == [1, 1, 1, 0]
+    stage.mark_faulty(1)
+    honest = stage.machines[1].ledger
+    did = stage.world.keyring.validators.members[1].did
+    wrong = honest.up_to(0).make((), view=0, time=EPOCH + 1, proposer=did)
+    lie = Blocks(Height(1), (CertifiedBlock(wrong, honest.blocks[0].certificate),))
+    stage.inject(1, 3, lie)
+    for _ in range(4):
+        stage.fire(3)
+        stage.deliver()
+    assert stage.heights == [1, 1, 1, 1]
+
+
+def wrong_content_does_not_replace_the_right_one(stage: Stage) -> None:
+    """View 1's primary re-proposes the prepared block's header with another content; view 2's, which had
+    the right one, proposes that."""
+    stage.submit(1)
+    stage.deliver("pre_prepare")
+    stage.deliver("prepare")
+    stage.drop()
+    stage.mark_faulty(1)
+    stage.time_out(1, 2, 3)
+    stage.deliver(("view_change", "new_view"))
+
+    def swapped(message: Message) -> Message:
+        assert isinstance(message, PrePrepare)
+        header_bytes, _ = stage.world.form.block(message.block)
+        header, _ = stage.world.form.header(header_bytes)
+        return PrePrepare(message.vote, encode_block(header, ()))
+
+    assert stage.replace("pre_prepare", 1, swapped) == 3
+    stage.deliver("pre_prepare")
+    stage.drop()
+    stage.time_out(0, 2, 3)
+    stage.deliver(sender=(0, 2, 3), to=(0, 2, 3))
+    assert [stage.heights[each] for each in (0, 2, 3)] == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     "script",
     [
@@ -100,6 +147,8 @@ def record_is_lost(stage: Stage) -> None:
         prepared_block_survives,
         vote_is_repeated_after_a_crash,
         record_is_lost,
+        wrong_block_does_not_stand_before_a_certified_one,
+        wrong_content_does_not_replace_the_right_one,
     ],
 )
 def test_script(script: Script) -> None:

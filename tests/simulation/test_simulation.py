@@ -1,6 +1,7 @@
 """A modest number of seeds for every run of the tests; CI and developers run more by hand.
 
-A bug that a seed finds becomes a script in `test_scripts` or a seed in ``FOUND``; no seed is excluded.
+A bug that a seed finds becomes a script in `test_scripts`, since what a seed means changes with the
+simulator. No seed is excluded.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from .schedule import run_schedule
 
 SEEDS = 1_000
 PORTIONS = 20
-FOUND = (222,)
-"""Seeds that once failed: 222, a liar's wrong block stood before a certified one for ever."""
 
 
 @pytest.mark.parametrize("portion", range(PORTIONS))
@@ -27,11 +26,6 @@ def test_seeds(portion: int) -> None:
         if report.violation is not None:
             failed.append(f"python -m tests.simulation --seed {seed}: {report.violation}")
     assert not failed, "\n".join(failed)
-
-
-@pytest.mark.parametrize("seed", FOUND)
-def test_seeds_that_once_failed(seed: int) -> None:
-    assert run_schedule(seed).violation is None
 
 
 def test_a_schedule_with_real_keys() -> None:
