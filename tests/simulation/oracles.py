@@ -27,7 +27,7 @@ from credchain.consensus.record import Record
 from credchain.encoding import Digest
 from credchain.limits import LIMITS
 
-from .ledger import Ledger, content_digest
+from .ledger import EPOCH, Ledger, content_digest
 from .trace import describe
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Violation(AssertionError):
     """A rule was broken."""
 
 
+SKEW = 2_000
+"""Milliseconds by which an honest clock may differ from the true time; up to f wrong ones beside."""
 MEMORY_EACH_STEPS = 200
 """How often what a replica holds is counted."""
 
@@ -253,6 +255,10 @@ class Oracles:
         # The fresh rules held when it was first proposed.
         if facts.time <= self.chain.time:
             self.broken(machine, f"{where} has a time that is not after its parent's")
+        # At most f liars and f wrong clocks: one of the quorum that prepared it had a good clock.
+        latest = EPOCH + self.world.scheduler.now + LIMITS.proposal_early + SKEW
+        if facts.time > latest:
+            self.broken(machine, f"{where} has a time {facts.time - latest} ms too far ahead")
         first = first_view(self.chain.chain())
         members = self.world.keyring.validators.members
         if not first <= facts.view <= certificate.view:

@@ -19,14 +19,12 @@ from credchain.limits import LIMITS
 from .ledger import EPOCH, Transaction
 from .machine import Machine
 from .network import Weather
-from .oracles import Violation
+from .oracles import SKEW, Violation
 from .stage import Stage
 from .world import FOREVER, Cast, World
 
 SMALLEST, LARGEST = 4, 10
 HEIGHTS_DEMANDED = 3
-SKEW = 2_000
-"""Honest clocks are this near to the true time where progress is demanded."""
 
 Patch = Callable[[], AbstractContextManager[object]]
 Script = Callable[[Stage], None]
