@@ -26,6 +26,9 @@ def register(app: typer.Typer) -> None:
         example="credchain network create samples/consortium.toml --out DIR --dev",
     )(create)
     command(node, "run", panel=PANEL, example="credchain node run --home DIR/validators/node-north")(run)
+    command(node, "check", panel=PANEL, example="credchain node check --home DIR/validators/node-north")(
+        check
+    )
     command(node, "status", panel=PANEL, example="credchain node status")(status)
     command(app, "audit", panel=PANEL, example="credchain audit --home DIR/validators/node-north")(audit)
 
@@ -68,8 +71,29 @@ def create(
     )
     if homes:
         print_table(["member", "home"], [(each.name, each.path) for each in homes])
-        nodes = [each.path for each in homes if each.path.parent.name == "validators"]
+    _tell_what_it_survives(len(network.validators.members))
+    nodes = [each.path for each in homes if each.path.parent.name == "validators"]
+    if nodes:
         note(f"Next: credchain node run --home {nodes[0]}")
+    if len(nodes) > 1:
+        note("and the same for the home of each other validator.")
+    if len(nodes) < len(network.validators.members):
+        note("Next: send network.json to every member, who joins it and compares the fingerprint with yours.")
+
+
+def _tell_what_it_survives(validators: int) -> None:
+    """Of several validators: how many may fail in any way (Castro & Liskov, section 3)."""
+    from credchain.certificates import faults, quorum
+
+    survived, needed = faults(validators), quorum(validators)
+    if survived:
+        several = "any one of them is" if survived == 1 else f"any {survived} of them are"
+        note(f"{validators} validators: the network goes on while {several} down, faulty or dishonest.")
+    elif validators > 1:
+        note(
+            f"warning: {validators} validators survive no fault (f = 0): none may be dishonest, and"
+            f" {needed} of {validators} must be up. Four survive one."
+        )
 
 
 def run(session: Session) -> None:
@@ -80,39 +104,68 @@ def run(session: Session) -> None:
     run_node(home, network, session.keys, lambda url: note(f"node is up at {url}"))
 
 
+def check(session: Session) -> None:
+    """Files, disk, ports, clock and the other validators: what would keep this home's node from working."""
+    from credchain.node.checking import PROBLEM, check_node
+
+    from .node_report import check_json, print_checks
+
+    found = session.run(check_node(session.home, session.network, session.now))
+    if any(each.outcome == PROBLEM for each in found):
+        session.exit_code = ExitCode.UNREACHABLE
+    if session.as_json:
+        print_json({"checks": [check_json(each) for each in found]})
+        return
+    print_checks(found)
+
+
 def status(session: Session) -> None:
-    """How the nodes are: height, what waits, and when nothing commits, why."""
+    """How the nodes are: height, view, peers, what waits, and when nothing commits, why."""
     from typing import Any
 
     from credchain.errors import CredchainError
+    from credchain.node.status import NodeStatus
+
+    from .node_report import print_status
+
+    session.nodes = session.nodes or _own_node(session)
 
     async def ask() -> list[tuple[str, dict[str, Any] | CredchainError]]:
         async with session.client() as client:
             return await client.status()
 
-    names = ("height", "time", "view", "pool", "attestations", "members", "documents", "version", "why_idle")
-    nodes = []
+    nodes: list[tuple[str, NodeStatus, str | None]] = []
+    nothing = NodeStatus.read({})
     for url, told in session.run(ask()):
-        up = isinstance(told, dict) and told.get("network") == session.network.id.hex()
-        known = {name: told.get(name) for name in names} if isinstance(told, dict) and up else {}
-        problem = None if up else "it is another network's" if isinstance(told, dict) else told.message
-        nodes.append(
-            {
-                "url": url,
-                "reachable": up,
-                **{name: known.get(name) for name in names},
-                "problem": problem,
-            }
-        )
-    if not all(each["reachable"] for each in nodes):
+        if isinstance(told, CredchainError):
+            nodes.append((url, nothing, told.message))
+            continue
+        found = NodeStatus.read(told)
+        ours = found.network == session.network.id.hex()
+        nodes.append((url, found, None) if ours else (url, nothing, "it is another network's"))
+    if any(problem is not None for _, _, problem in nodes):
         session.exit_code = ExitCode.UNREACHABLE
     if session.as_json:
-        print_json({"nodes": nodes})
+        shown = [
+            {"url": url, "reachable": problem is None, **found.json(), "problem": problem}
+            for url, found, problem in nodes
+        ]
+        print_json({"nodes": shown})
         return
-    for each in nodes:
-        say(f"{each['url']}: {'up' if each['reachable'] else 'not reached'}")
-        shown = [(name, each[name]) for name in (*names, "problem") if each[name] is not None]
-        print_pairs([("  " + name, value) for name, value in shown])
+    for url, found, problem in nodes:
+        print_status(url, found, problem, session.network, session.now())
+
+
+def _own_node(session: Session) -> list[str]:
+    """The address of this home's node; nothing where the home has none."""
+    from credchain.node.settings import NodeSettings
+
+    home = session.home
+    if not home.node_settings.exists() or not home.keys.exists():
+        return []
+    if session.network.validators.index_of(home.did()) is None:
+        return []
+    return [NodeSettings.load(home).local_url]
 
 
 def audit(session: Session) -> None:

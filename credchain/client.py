@@ -13,7 +13,8 @@ import binascii
 import json
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from urllib.parse import quote
 import aiohttp
 
 from . import keys
-from .certificates import Millis
+from .certificates import Millis, faults
 from .encoding import Digest
 from .errors import CredchainError, InvalidInput, NetworkError, Rejected
 from .keys import Did
@@ -128,6 +129,7 @@ class Client:
 
         ``ask`` makes the question, given the highest height that this client has seen.
         """
+        await self._highest_head()
         question = ask(self.seen_height)
         incomplete: list[Statement] = []
 
@@ -288,8 +290,13 @@ class Client:
 
         return await self._first(one)
 
+    @property
+    def _honest(self) -> int:
+        """f+1: of so many nodes, one at least is honest."""
+        return faults(len(self.network.validators.members)) + 1
+
     async def deposit(self, documents: Sequence[tuple[str, Digest, str]]) -> None:
-        """Published documents, (category, subject, text) each, to at least one node."""
+        """Published documents, (category, subject, text) each, to f+1 nodes."""
         body = json.dumps(
             {
                 "documents": [
@@ -304,21 +311,47 @@ class Client:
             if status != 200:
                 raise _problem_of(status, data)
 
-        await self._first(one, writing=True)
+        await self._several(one, self._honest, writing=True)
 
     async def deposit_mail(self, request: Request) -> None:
-        """Sealed documents, to at least one node."""
-        await self._first(self._mail("deposit", request), writing=True)
+        """Sealed documents, to f+1 nodes: at least one of them is honest and keeps them."""
+        await self._several(self._mail("deposit", request), self._honest, writing=True)
 
-    async def collect_mail(self, request: Request) -> list[Mail]:
-        """What waits for the signer at one node. What it is worth, the ledger decides."""
-        body = await self._first(self._mail("collect", request))
-        items = body.get("items")
-        return [_mail(each) for each in items] if type(items) is list else []
+    async def mail(self, request: Callable[[tuple[Digest, ...]], Request]) -> AsyncIterator[list[Mail]]:
+        """What waits for the signer, page by page, at every node that answers.
+
+        ``request`` signs one for what follows an attestation (none: from the start). What the mail is
+        worth, the ledger decides. NetworkError if no node answered.
+        """
+        problems: list[CredchainError] = []
+        for node in self._nodes:
+            try:
+                async for page in self._mail_of(node, request):
+                    yield page
+            except CredchainError as problem:
+                problems.append(problem)
+        if len(problems) == len(self._nodes):
+            raise problems[0] if problems else NetworkError("there is no node to ask", field="node")
+
+    async def _mail_of(
+        self, node: _Node, request: Callable[[tuple[Digest, ...]], Request]
+    ) -> AsyncIterator[list[Mail]]:
+        met: dict[Digest, None] = {}
+        cursor: tuple[Digest, ...] = ()
+        while len(met) < LIMITS.mailbox_items_per_sender:
+            body = await self._mail("collect", request(cursor))(node)
+            items = body.get("items")
+            mails = [_mail(each) for each in items] if type(items) is list else []
+            new = [mail for mail in mails if mail.attestation not in met]
+            if not new:
+                return
+            met.update(dict.fromkeys(mail.attestation for mail in new))
+            cursor = (new[-1].attestation,)
+            yield new
 
     async def acknowledge_mail(self, request: Request) -> None:
-        """Have the collected documents deleted."""
-        await self._first(self._mail("acknowledge", request))
+        """Have the collected documents deleted at every node that can be reached, one at least."""
+        await self._several(self._mail("acknowledge", request), 1, all_nodes=True)
 
     def _mail(self, action: str, request: Request) -> Get[dict[str, Any]]:
         async def one(node: _Node) -> dict[str, Any]:
@@ -336,6 +369,7 @@ class Client:
 
         NetworkError if no node gave any that holds.
         """
+        await self._highest_head()
         path = _dossier_path(question.subjects, documents=False) + f"&member={question.body.holder}"
 
         async def one(node: _Node) -> tuple[Statement, Answer]:
@@ -383,27 +417,51 @@ class Client:
         If none does: NetworkError with a line for each node. What the rules or the form refuse is a
         node's word; only who writes is told of it as such.
         """
+        return (await self._several(ask, 1, writing=writing))[0]
+
+    async def _several(
+        self, ask: Get[T], wanted: int, *, writing: bool = False, all_nodes: bool = False
+    ) -> list[T]:
+        """The answers of so many nodes (or of all that there are, if fewer; with ``all_nodes``, of all that
+        answer, so many at least)."""
+        answers: list[T] = []
         problems: list[tuple[str, CredchainError]] = []
         for node in self._nodes:
+            if len(answers) >= wanted and not all_nodes:
+                break
             try:
-                return await ask(node)
+                answers.append(await ask(node))
             except CredchainError as problem:
                 problems.append((node.url, problem))
+        if answers and len(answers) >= min(wanted, len(self._nodes)):
+            return answers
+        raise self._failed(problems, writing=writing)
+
+    def _failed(self, problems: list[tuple[str, CredchainError]], *, writing: bool) -> CredchainError:
         rejected = next((each for _, each in problems if isinstance(each, Rejected)), None)
         if rejected is not None and writing:
-            raise rejected
+            return rejected
         if not problems:
-            raise NetworkError("there is no node to ask", field="node", hint="name one with --node URL")
+            return NetworkError("there is no node to ask", field="node", hint="name one with --node URL")
         told = "; ".join(f"{url}: {each.message}" for url, each in problems)
         hints = [each.hint for _, each in problems if each.hint]
         refused = [each for _, each in problems if isinstance(each, _RefusedInput)]
         if refused and writing:
-            raise InvalidInput(refused[0].message, field=refused[0].field, hint=refused[0].hint)
-        raise NetworkError(
+            return InvalidInput(refused[0].message, field=refused[0].field, hint=refused[0].hint)
+        return NetworkError(
             f"no node gave an answer that holds ({told})",
             field="node",
             hint=hints[0] if hints else "check the network, or name another node with --node URL",
         )
+
+    async def _highest_head(self) -> None:
+        """See the heads of f+1 nodes: one honest one's is recent, and no answer below it is taken.
+
+        Nodes that do not answer make no difference here: a header's age is bounded anyway.
+        """
+        if self._honest > 1:
+            with suppress(NetworkError):
+                await self._several(self._head, self._honest)
 
     async def _head(self, node: _Node) -> ProvedState:
         return self._open(Answer(parse_certified(await self._get(node, "/v1/head"))))
@@ -574,8 +632,12 @@ def _shuffled(urls: list[str]) -> list[str]:
 
 
 def pinned_context(network: Network) -> ssl.SSLContext | bool:
-    """TLS 1.3 that trusts exactly the certificates in network.json."""
-    certificates = [node.certificate for node in network.nodes if node.certificate]
+    """TLS 1.3 that trusts exactly the certificates in network.json of nodes that serve HTTPS.
+
+    Also a node with plain HTTP has one, for its peers; clients do not meet it.
+    """
+    served = [node for node in network.nodes if node.api.lower().startswith("https://")]
+    certificates = [node.certificate for node in served if node.certificate]
     if not certificates:
         return True
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -15,7 +15,7 @@ HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Limits:
     """All such bounds in one value."""
 
@@ -73,6 +73,25 @@ class Limits:
     messages_kept: int = 16
     evidence_kept: int = 64
     blocks_per_fetch: int = 32
+    fetch_bytes: int = 4 * 2**20
+    inputs_waiting: int = 1_024
+    certificates_shown: int = 20
+    pool_checked: int = 256
+    refusal_settles: int = 1_500
+    evidence_per_validator: int = 10
+    evidence_bytes: int = 64 * 2**20
+
+    # links between validators: what waits for a peer, and what a stranger may hold
+    peer_queue_bytes: int = 32 * 2**20
+    peer_queue_messages: int = 4_096
+    peer_heartbeat: int = 3 * SECOND
+    peer_silence: int = 10 * SECOND
+    peer_handshake: int = 5 * SECOND
+    peer_reconnect: int = 200
+    peer_most_reconnect: int = 5 * SECOND
+    peer_farewell: int = 1 * SECOND
+    peer_arrivals: int = 64
+    peer_arrivals_per_second: int = 200
 
     # mailbox: a node keeps sealed documents until they are collected, or half a year
     sealed_bytes: int = 48 * 1024

@@ -160,7 +160,9 @@ def make_network(validators: int = 1, **parameters: Any) -> Network:
         "Sample Network", START, replace(Parameters(rules), **parameters), tuple(members), found
     )
     addresses = tuple(
-        NodeAddress(each.did, f"node{index}.example:7440", f"https://node{index}.example:7441", "PEM")
+        NodeAddress(
+            each.did, f"node{index}.example:7440", f"https://node{index}.example:7441", f"PEM {index}"
+        )
         for index, each in enumerate(found.members)
     )
     return Network(genesis, known, addresses)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from .. import keys, merkle
 from ..certificates import Certificate, Height, Millis, ValidatorSet, View, check_certificate
 from ..encoding import DIGEST_BYTES, Digest, Fields, Value, decode, digest, encode
 from ..errors import InvalidInput, ProofError
 from ..keys import Did
-from .transactions import MAX_BYTES, Transaction
+
+if TYPE_CHECKING:
+    from .transactions import Transaction
 
 VERSION = 1
 
@@ -96,20 +100,35 @@ class Block:
         )
 
     @staticmethod
-    def decode(data: bytes) -> Block:
-        def one(item: object, field: str) -> bytes:
-            if type(item) is not bytes or len(item) > MAX_BYTES:
-                raise InvalidInput(f"{field} must be a transaction's bytes", field=field)
-            return item
+    def decode(data: bytes, known: Mapping[bytes, Transaction] | None = None) -> Block:
+        """``known`` are transactions by their wire bytes that need no decoding again."""
+        # Imported here: who verifies headers only needs no transactions.
+        from .transactions import Transaction
 
-        def read(fields: Fields) -> tuple[bytes, tuple[bytes, ...]]:
-            return fields.binary("header"), fields.items("transactions", one, at_most=100_000)
+        header, transactions = split_block(data)
+        before = known or {}
+        return Block(
+            Header.decode(header),
+            tuple(before.get(each) or Transaction.decode(each) for each in transactions),
+        )
 
-        def write(parts: tuple[bytes, tuple[bytes, ...]]) -> Value:
-            return {"header": parts[0], "transactions": list(parts[1])}
 
-        header, transactions = decode(data, read, write, "block")
-        return Block(Header.decode(header), tuple(Transaction.decode(each) for each in transactions))
+def split_block(data: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+    """(header bytes, each transaction's bytes) of a block; InvalidInput if it is none."""
+    from .transactions import MAX_BYTES
+
+    def one(item: object, field: str) -> bytes:
+        if type(item) is not bytes or len(item) > MAX_BYTES:
+            raise InvalidInput(f"{field} must be a transaction's bytes", field=field)
+        return item
+
+    def read(fields: Fields) -> tuple[bytes, tuple[bytes, ...]]:
+        return fields.binary("header"), fields.items("transactions", one, at_most=100_000)
+
+    def write(parts: tuple[bytes, tuple[bytes, ...]]) -> Value:
+        return {"header": parts[0], "transactions": list(parts[1])}
+
+    return decode(data, read, write, "block")
 
 
 def transactions_root(transactions: tuple[Transaction, ...]) -> Digest:

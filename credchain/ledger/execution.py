@@ -66,8 +66,10 @@ def propose(
     view: View,
     proposer: Did,
     repeated: Repeated,
+    halvings: int = 0,
 ) -> tuple[ExecutedBlock, list[Refusal]]:
-    """The next block, of those transactions that apply, as many as the parameters allow.
+    """The next block, of those transactions that apply, as many as the parameters allow, halved so
+    often (a block that took too long to agree on is tried smaller).
 
     Signatures must have been checked. A transaction that does not fit is left out silently: it goes
     into a later block; one that the rules refuse is given back.
@@ -79,10 +81,11 @@ def propose(
     refused: list[Refusal] = []
     ids: set[Digest] = set()
     operations = size = 0
+    most_operations, most_bytes = parameters.block_operations >> halvings, parameters.block_bytes >> halvings
     for transaction in transactions:
         operations += len(transaction.operations)
         size += len(transaction.encoded)
-        if chosen and (operations > parameters.block_operations or size > parameters.block_bytes):
+        if chosen and (operations > most_operations or size > most_bytes):
             break
         try:
             apply_transaction(state, transaction, context, lambda each: each in ids or repeated(each))
@@ -97,9 +100,16 @@ def propose(
     return executed, refused
 
 
-def execute(tip: Tip, base: StateReader, block: Block, repeated: Repeated) -> ExecutedBlock:
+def execute(
+    tip: Tip,
+    base: StateReader,
+    block: Block,
+    repeated: Repeated,
+    signature_holds: Callable[[Transaction], bool] = Transaction.signature_holds,
+) -> ExecutedBlock:
     """The block's effects, if it is valid on this tip: a function of state and block alone.
 
+    ``signature_holds`` may know the answer for exactly these transactions, signature included.
     Errors: InvalidInput for a header that does not follow the tip, Rejected for a transaction that
     the rules refuse, ProofError for a signature or a root that does not hold.
     """
@@ -118,7 +128,7 @@ def execute(tip: Tip, base: StateReader, block: Block, repeated: Repeated) -> Ex
     context = BlockContext(tip.network, header.height, header.time)
     ids: set[Digest] = set()
     for transaction in block.transactions:
-        if not transaction.signature_holds():
+        if not signature_holds(transaction):
             raise ProofError("a transaction's signature does not hold", field="signature")
         apply_transaction(state, transaction, context, lambda each: each in ids or repeated(each))
         ids.add(transaction.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -120,7 +121,8 @@ class Genesis:
 class NodeAddress:
     """Where a validator's node is; outside genesis, so that a move changes no signature.
 
-    ``certificate`` is the PEM of the node's TLS certificate, absent for plain HTTP on loopback.
+    ``certificate`` is the PEM of the node's TLS certificate, with which it meets its peers, and its
+    clients where ``api`` is https. Only a validator that is alone may lack it.
     """
 
     validator: Did
@@ -164,6 +166,22 @@ class Network:
     @cached_property
     def fingerprint(self) -> Digest:
         return digest("network-file", canonical_json(self._document).encode())
+
+    def check_peers(self) -> None:
+        """InvalidInput unless each validator can know each other one by its certificate."""
+        if len(self.nodes) > 1:
+            for node in self.nodes:
+                if not node.certificate:
+                    raise InvalidInput(
+                        f"the validator {self.name_of(node.validator)} has no TLS certificate, and validators"
+                        " know each other by it",
+                        field="nodes.certificate",
+                        hint="found the network with member files that credchain init --validator makes",
+                    )
+
+    def name_of(self, did: Did) -> str:
+        """A member's name as genesis has it; else the DID."""
+        return next((each.name for each in self.genesis.members if each.did == did), did)
 
     def category(self, name: str) -> Category:
         """The category, or InvalidInput with those there are."""
@@ -269,7 +287,27 @@ def _read_nodes(documents: Any, validators: ValidatorSet) -> tuple[NodeAddress, 
     nodes = tuple(_read_node(document) for document in documents)
     if [node.validator for node in nodes] != [each.did for each in validators.members]:
         raise InvalidInput("nodes must list each validator once, ascending by DID", field="nodes")
+    check_distinct(nodes)
     return nodes
+
+
+def check_distinct(nodes: Sequence[NodeAddress]) -> None:
+    """No two validators share an address or a certificate: one machine would speak for both."""
+    parts: tuple[tuple[str, str, list[str]], ...] = (
+        ("peer", "peer address", [node.peer.lower() for node in nodes]),
+        ("api", "API address", [node.api.lower().rstrip("/") for node in nodes]),
+        ("certificate", "TLS certificate", ["".join((node.certificate or "").split()) for node in nodes]),
+    )
+    for part, what, values in parts:
+        given = [value for value in values if value]
+        for value in given:
+            if given.count(value) > 1:
+                shown = "" if part == "certificate" else f" {value}"
+                raise InvalidInput(
+                    f"two validators have the same {what}{shown}",
+                    field=f"nodes.{part}",
+                    hint="each validator needs its own",
+                )
 
 
 def _read_node(document: Any) -> NodeAddress:

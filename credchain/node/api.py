@@ -12,26 +12,29 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from .. import __version__, keys
-from ..credentials.dates import rfc3339
+from .. import keys
 from ..encoding import Digest
 from ..errors import CredchainError, InvalidInput, NetworkError, ProofError, Rejected
 from ..ledger.codes import ROLES
-from ..ledger.transactions import MAX_BYTES
+from ..ledger.transactions import MAX_BYTES, Transaction
 from ..limits import LIMITS, SECOND
 from ..mailbox import ACKNOWLEDGE, COLLECT, DEPOSIT, decode_request
 from ..verification.evidence import certified_json
+from .clock import both, now
+from .driver import Driver
 from .ledger_port import Deposit, LedgerPort
 from .metrics import Metrics
 from .openapi import description
 from .pool import RETRY_AFTER, Pool
-from .producer import now
+from .report import NodeReport
 
 logger = logging.getLogger("credchain.node")
 
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_LOOK_AGAIN = 0.2
+"""Seconds between looks at a ledger that another validator may be a block ahead of."""
 _MOST_BODY = LIMITS.message_bytes
 _ALWAYS = ("/healthz", "/metrics")
 """Answered also when the node is busy: that is when operators ask."""
@@ -43,9 +46,10 @@ class Api:
 
     ledger: LedgerPort
     pool: Pool
+    driver: Driver
     metrics: Metrics
     call: Callable[[Callable[[], Any]], Awaitable[Any]]
-    why_idle: Callable[[], str]
+    report: NodeReport
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._errors], client_max_size=_MOST_BODY)
@@ -89,10 +93,10 @@ class Api:
                 shown = CredchainError(problem.reason or "refused", field="request")
                 return _error(problem.status, shown)
             except ConnectionError:
-                logger.info("client_gone path=%s", request.path[:80])
+                logger.info("client_gone route=%s", _route(request))
                 raise
             except Exception as problem:  # noqa: BLE001  # the top of a request
-                logger.error("internal_error kind=%s path=%s", type(problem).__name__, request.path[:80])
+                logger.error("internal_error kind=%s route=%s", type(problem).__name__, _route(request))
                 return _error(500, CredchainError("internal error", field="node"))
 
     # --- reads ----------------------------------------------------------------------------
@@ -103,7 +107,7 @@ class Api:
 
     async def get_metrics(self, request: web.Request) -> web.Response:
         counts = await self.call(self.ledger.counts)
-        text = self.metrics.render(self.ledger.tip, counts, len(self.pool), self.pool.operations)
+        text = self.metrics.render(self.ledger.tip, counts, await self.report.json())
         return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def openapi(self, request: web.Request) -> web.Response:
@@ -113,22 +117,8 @@ class Api:
         return web.json_response(certified_json(await self.call(self.ledger.head)))
 
     async def status(self, request: web.Request) -> web.Response:
-        tip = self.ledger.tip
         counts = await self.call(self.ledger.counts)
-        return web.json_response(
-            {
-                "version": __version__,
-                "network": tip.network.hex(),
-                "height": tip.height,
-                "time": rfc3339(tip.time),
-                "view": tip.view,
-                "validators": len(tip.validators.members),
-                "pool": len(self.pool),
-                "pool_operations": self.pool.operations,
-                "why_idle": self.why_idle(),
-                **counts,
-            }
-        )
+        return web.json_response({**await self.report.json(), **counts})
 
     async def dossiers(self, request: web.Request) -> web.Response:
         wanted = [_dossier(text) for text in request.query.getall("dossier", [])]
@@ -196,10 +186,9 @@ class Api:
         if len(data) > MAX_BYTES:
             raise InvalidInput(f"a transaction has at most {MAX_BYTES} bytes", field="transaction")
         try:
-            transaction = await self.call(lambda: self.ledger.admit(data, now()))
+            done = await self.driver.submit(data)
         except Rejected as problem:
             return await self._refuse(data, problem)
-        done = self.pool.add(transaction)
         try:
             await asyncio.wait_for(asyncio.shield(done), LIMITS.submit_timeout / SECOND)
         except TimeoutError:
@@ -207,6 +196,7 @@ class Api:
                 "the transaction waits for its block",
                 hint="ask again: the same transaction is never applied twice",
             ) from None
+        transaction = Transaction.decode(data)
         receipt = await self.call(lambda: self.ledger.receipt(transaction.id))
         return web.json_response({"receipt": _base64(receipt.encode())})
 
@@ -214,8 +204,6 @@ class Api:
         """A repeated transaction is refused, with the receipt that its sender may have missed."""
         if problem.rule != "repeated":
             raise problem
-        from ..ledger.transactions import Transaction
-
         receipt = await self.call(lambda: self.ledger.receipt(Transaction.decode(data).id))
         return _error(409, problem, rule=problem.rule, receipt=_base64(receipt.encode()))
 
@@ -227,13 +215,27 @@ class Api:
                 f"documents is a list of 1 to {LIMITS.documents_per_deposit}", field="documents"
             )
         deposits = [_deposit(each) for each in documents]
-        stored = await self.call(lambda: self.ledger.deposit(deposits))
+        stored = await self._once_committed(lambda: self.ledger.deposit(deposits))
         return web.json_response({"stored": stored})
 
     async def deposit_mail(self, request: web.Request) -> web.Response:
         signed = decode_request(DEPOSIT, await request.read())
-        stored = await self.call(lambda: self.ledger.deposit_mail(signed, now()))
+        stored = await self._once_committed(lambda: self.ledger.deposit_mail(signed, now()))
         return web.json_response({"stored": stored})
+
+    async def _once_committed(self, deposit: Callable[[], int]) -> int:
+        """A deposit may name what another validator committed a moment ago: it gets this one's next
+        few blocks' time before it is refused."""
+        until = both().monotonic + LIMITS.refusal_settles
+        while True:
+            try:
+                stored: int = await self.call(deposit)
+                return stored
+            except (InvalidInput, Rejected):
+                alone = len(self.ledger.tip.validators.members) == 1
+                if alone or both().monotonic >= until:
+                    raise
+            await asyncio.sleep(_LOOK_AGAIN)
 
     async def collect_mail(self, request: web.Request) -> web.Response:
         signed = decode_request(COLLECT, await request.read())
@@ -261,6 +263,12 @@ async def _read(request: web.Request) -> bytes:
         return await asyncio.wait_for(request.read(), LIMITS.request_timeout / SECOND)
     except TimeoutError:
         raise web.HTTPRequestTimeout(reason="the request's body did not arrive in time") from None
+
+
+def _route(request: web.Request) -> str:
+    """Which handler was asked, without what was asked for: that is nobody's to keep in a log."""
+    resource = request.match_info.route.resource
+    return "unknown" if resource is None else resource.canonical
 
 
 def _error(status: int, problem: CredchainError, **more: Any) -> web.Response:

@@ -20,6 +20,7 @@ from ..ledger.network import (
     GenesisMember,
     Network,
     NodeAddress,
+    check_distinct,
     check_genesis,
     validators_of,
 )
@@ -30,8 +31,9 @@ from ..storage.card_file import card_text, read_card
 from ..storage.files import parse_toml, read_text, write_new
 from ..storage.home import Home, packaged_categories, slug
 from ..storage.keyfile import KeyPair, write_keys
+from ..storage.safety_store import SafetyStore
 from .settings import Address, parse_api_url, settings_text
-from .tls import make_certificate
+from .tls import make_certificate, read_certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ def make_home(
     peer: str | None = None,
     api: str | None = None,
 ) -> MemberCard:
-    """New keys and a signed card; for a validator also a TLS certificate and node.toml.
+    """New keys and a signed card; for a validator also a TLS certificate, node.toml, and the empty safety
+    record, which is there before its key is: so its absence always means that it was lost.
 
     InvalidInput if the home has keys already, or a validator lacks its addresses.
     """
@@ -106,6 +109,9 @@ def make_home(
     card = MemberCard(
         pair.signing.public, pair.encryption.public, name=name, peer=peer, api=api, certificate=certificate
     )
+    if validator:
+        # Born with the key, so that its absence means that it was lost.
+        SafetyStore.create(home.safety).close()
     write_keys(home.keys, pair, passphrase)
     write_new(home.card, card_text(card, card.sign(pair.signing)).encode())
     return card
@@ -230,13 +236,7 @@ def create_network(
         raise InvalidInput("--api goes with --dev", field="api")
     if dev:
         spec = _one_validator(spec, api)
-    validators = [member for member in spec.members if VALIDATOR in member.roles]
-    if len(validators) != 1:
-        raise InvalidInput(
-            f"the spec has {len(validators)} validators; this version runs networks of one",
-            field="member",
-            hint="add --dev to make the first one the only one, on this machine",
-        )
+    _check_validators(spec)
     building = out.with_name(f".{out.name}.new")
     shutil.rmtree(building, ignore_errors=True)
     try:
@@ -247,6 +247,30 @@ def create_network(
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return network, [replace(each, path=out / each.path.relative_to(building)) for each in homes]
+
+
+def _check_validators(spec: Spec) -> None:
+    """Their count, and that each is either a file or addresses for a home to be made."""
+    validators = [member for member in spec.members if VALIDATOR in member.roles]
+    if not 1 <= len(validators) <= LIMITS.validators:
+        raise InvalidInput(
+            f"the spec has {len(validators)} validators; a network has 1 to {LIMITS.validators}",
+            field="member",
+            hint='a validator is a [[member]] with roles = ["validator"]',
+        )
+    for member in validators:
+        if member.file is None and not (member.peer and member.api):
+            raise InvalidInput(
+                f"the validator {member.name} has no addresses",
+                field="api" if member.peer else "peer",
+                hint='add file = "member.toml" of its operator, or peer = "HOST:PORT" and api = "URL"',
+            )
+        if member.file is not None and (member.peer or member.api):
+            raise InvalidInput(
+                f"{member.name} has a file and addresses",
+                field="peer" if member.peer else "api",
+                hint="its addresses are in its file, signed by its operator",
+            )
 
 
 def _one_validator(spec: Spec, api: str | None) -> Spec:
@@ -319,13 +343,29 @@ def found(spec: Spec, cards: Sequence[MemberCard], now: Millis) -> Network:
         )
         for member, card in zip(spec.members, cards, strict=True)
     ]
+    _check_keys(members)
     members.sort(key=lambda member: member.did.encode())
     ordered = tuple(members)
     genesis = Genesis(spec.name, now, Parameters(rules), ordered, validators_of(ordered))
     check_genesis(genesis)
     addresses = {card.did: card for card in cards}
     nodes = tuple(_address(addresses[each.did]) for each in genesis.validators.members)
-    return Network(genesis, categories, nodes)
+    check_distinct(nodes)
+    network = Network(genesis, categories, nodes)
+    network.check_peers()
+    return network
+
+
+def _check_keys(members: Sequence[GenesisMember]) -> None:
+    names: dict[Did, str] = {}
+    for member in members:
+        if member.did in names:
+            raise InvalidInput(
+                f"{names[member.did]} and {member.name} have the same key",
+                field="file",
+                hint="is the same member.toml named twice?",
+            )
+        names[member.did] = member.name
 
 
 def _address(card: MemberCard) -> NodeAddress:
@@ -335,5 +375,8 @@ def _address(card: MemberCard) -> NodeAddress:
             field="member",
             hint="credchain init --validator --peer HOST:PORT --api URL",
         )
-    tls, _ = parse_api_url(card.api, "api")
-    return NodeAddress(card.did, card.peer, card.api, card.certificate if tls else None)
+    Address.parse(card.peer, "peer")
+    parse_api_url(card.api, "api")
+    if card.certificate is not None:
+        read_certificate(card.certificate)
+    return NodeAddress(card.did, card.peer, card.api, card.certificate)

@@ -1,21 +1,24 @@
 """The port between ordering and ledger: `propose`, `validate`, `commit`, and proved reads.
 
-Whoever orders blocks (today one validator alone, `producer`) speaks to the ledger by these three
-methods only. Everything here runs on the one ledger thread, so a read never meets half a block.
+Whoever orders blocks (`driver`, for the consensus) speaks to the ledger by these three methods only.
+Everything here runs on the one ledger thread, so a read never meets half a block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..certificates import Certificate, Height, Millis, View
+from ..consensus.events import Chain, HeaderFacts, Outcome
+from ..consensus.messages import CertifiedBlock
 from ..credentials.sdjwt import parse as parse_credential
 from ..encoding import Digest
 from ..errors import InvalidInput, NetworkError, ProofError, Rejected
 from ..keys import Did
-from ..ledger.blocks import Block, CertifiedHeader, Receipt
+from ..ledger.blocks import Block, CertifiedHeader, Header, Receipt, split_block, transactions_root
 from ..ledger.execution import ExecutedBlock, Refusal, Tip, execute, next_tip, propose
 from ..ledger.network import Network
 from ..ledger.operations import attestation_id
@@ -27,6 +30,28 @@ from ..limits import LIMITS
 from ..mailbox import WINDOW, Item, Request
 from ..storage.ledger_store import LedgerStore, Location, check_document
 from ..verification.evidence import Answer, ProvedValue
+
+logger = logging.getLogger("credchain.node")
+
+
+class LedgerHeaders:
+    """How the consensus reads the ledger's bytes (`consensus.events.Headers`)."""
+
+    def of_header(self, header: bytes) -> HeaderFacts:
+        found = Header.decode(header)
+        return HeaderFacts(
+            network=found.network,
+            height=found.height,
+            digest=found.digest,
+            parent=found.parent,
+            view=found.view,
+            proposer=found.proposer,
+            time=found.time,
+        )
+
+    def of_block(self, block: bytes) -> tuple[bytes, HeaderFacts]:
+        header, _ = split_block(block)
+        return header, self.of_header(header)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +84,13 @@ class LedgerPort:
     # --- the port -------------------------------------------------------------------------
 
     def propose(
-        self, transactions: Iterable[Transaction], *, time: Millis, view: View, proposer: Did
+        self,
+        transactions: Iterable[Transaction],
+        *,
+        time: Millis,
+        view: View,
+        proposer: Did,
+        halvings: int = 0,
     ) -> tuple[ExecutedBlock, list[Refusal]]:
         """The next block of those transactions that apply, and why the others do not."""
         return propose(
@@ -70,11 +101,37 @@ class LedgerPort:
             view=view,
             proposer=proposer,
             repeated=self._repeated,
+            halvings=halvings,
         )
 
-    def validate(self, block: Block) -> ExecutedBlock:
+    def validate(
+        self, block: Block, holds: Callable[[Transaction], bool] = Transaction.signature_holds
+    ) -> ExecutedBlock:
         """The block's effects, if it is valid here. Errors: `execution.execute`."""
-        return execute(self._tip, self._store, block, self._repeated)
+        return execute(self._tip, self._store, block, self._repeated, holds)
+
+    def examine(self, data: bytes, verified: Mapping[bytes, Transaction]) -> ExecutedBlock | Outcome:
+        """`validate` for a peer's bytes: the block's effects if it is valid here, else why not.
+
+        ``verified`` are transactions by their wire bytes whose signatures were found to hold.
+        """
+        try:
+            block = Block.decode(data, verified)
+        except InvalidInput:
+            return Outcome.WRONG_BODY
+        header = block.header
+        named = (header.transaction_count, header.transactions_root)
+        if named != (len(block.transactions), transactions_root(block.transactions)):
+            return Outcome.WRONG_BODY
+
+        def holds(transaction: Transaction) -> bool:
+            return transaction.encoded in verified or transaction.signature_holds()
+
+        try:
+            return self.validate(block, holds)
+        except (InvalidInput, Rejected, ProofError) as problem:
+            logger.warning("refused_block height=%d reason=%s", header.height, problem.message)
+            return Outcome.INVALID
 
     def commit(self, executed: ExecutedBlock, certificate: Certificate) -> CertifiedHeader:
         """Store the block with its state and certificate; from then on it is the tip."""
@@ -89,6 +146,42 @@ class LedgerPort:
         }
         self._remembered.update({each.id: each.expiry for each in executed.block.transactions})
         return certified
+
+    def chain(self) -> Chain:
+        """What the consensus needs to know of the tip."""
+        tip, certified = self._tip, self._certified
+        return Chain(
+            network=tip.network,
+            height=tip.height,
+            digest=tip.digest,
+            time=tip.time,
+            view=tip.view,
+            header=None if certified is None else certified.header.encoded,
+            certificate=None if certified is None else certified.certificate,
+            validators=tip.validators,
+        )
+
+    def room_in(self, block: Block) -> tuple[int, int]:
+        """(operations, bytes) that would still have fitted into a block."""
+        parameters = State(self._store).parameters
+        operations = sum(len(each.operations) for each in block.transactions)
+        size = sum(len(each.encoded) for each in block.transactions)
+        return parameters.block_operations - operations, parameters.block_bytes - size
+
+    def blocks_from(self, height: Height, at_most: int, max_bytes: int) -> tuple[CertifiedBlock, ...]:
+        """Certified blocks of consecutive heights; at least one if this ledger has it."""
+        found: list[CertifiedBlock] = []
+        size = 0
+        for each in range(height, min(height + at_most, self._tip.height + 1)):
+            stored = self._store.block(Height(each))
+            if stored is None:
+                break
+            block, certificate = stored
+            size += len(block.encoded)
+            if found and size > max_bytes:
+                break
+            found.append(CertifiedBlock(block.encoded, certificate))
+        return tuple(found)
 
     def _repeated(self, transaction: Digest) -> bool:
         return transaction in self._remembered

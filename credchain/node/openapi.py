@@ -11,6 +11,16 @@ _ANSWER = (
     "PROTOCOL.md says how to check them: an answer never needs trusting."
 )
 
+_STATUS = (
+    "JSON, not proved: version; network; height and time of the last block; clock, this node's time now; "
+    "view; primary, the name of the validator whose turn it is; round_age_ms, how long the round has lasted "
+    "or null; state, one of committing, waiting, view_change, catching_up, lost_record, halted; validators "
+    "[{did, name, connected, last_heard_ms or null, height or null, missing_of_last [k, m]: its signature is "
+    "not in k of the last m certificates}]; pool and pool_operations, what waits; evidence [{validator, "
+    "height, view, kind}] of contradicting signed votes; why_idle, in one sentence why nothing commits; and "
+    "counts of what is stored (attestations, members, documents and others)."
+)
+
 
 def _get(summary: str, ok: str, parameters: tuple[tuple[str, str, str, bool], ...] = ()) -> dict[str, Any]:
     return {
@@ -65,7 +75,7 @@ def description() -> dict[str, Any]:
         },
         "paths": {
             "/v1/head": _get("The newest certified header", "JSON with header and certificate"),
-            "/v1/status": _get("How the node is, for operators", "JSON; not proved"),
+            "/v1/status": _get("How the node is, for operators", _STATUS),
             "/v1/dossiers": _get(
                 "Dossiers with proofs of content or absence, their issuers and documents",
                 _ANSWER,

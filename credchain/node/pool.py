@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..certificates import Millis
 from ..encoding import Digest
 from ..errors import CredchainError, NetworkError
 from ..keys import Did
@@ -16,64 +18,93 @@ RETRY_AFTER = 2
 """Seconds that a client which is turned away is told to wait."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Waiting:
-    """A pooled transaction, and what its client waits for."""
+    """A pooled transaction, since when (monotonic), and what its client, if it came from one, waits for.
+
+    ``refused_at`` is when the rules first refused it on the tip, without it having applied since.
+    """
 
     transaction: Transaction
-    done: asyncio.Future[None]
+    since: Millis
+    done: asyncio.Future[None] | None = None
+    refused_at: Millis | None = None
 
 
 class Pool:
-    """Lives in the event loop's thread. Bounds count operations, since those cost."""
+    """Lives in the event loop's thread. Bounds count operations, since those cost.
+
+    A transaction is in here only if its signature holds (`LedgerPort.admit`).
+    """
 
     def __init__(self) -> None:
         self._by_sender: OrderedDict[Did, deque[Waiting]] = OrderedDict()
         self._by_id: dict[Digest, Waiting] = {}
+        self._by_bytes: dict[bytes, Transaction] = {}
         self._operations: dict[Did, int] = {}
-        self.arrived = asyncio.Event()
+        self._total = 0
 
     def __len__(self) -> int:
         return len(self._by_id)
 
+    def get(self, transaction: Digest) -> Waiting | None:
+        return self._by_id.get(transaction)
+
+    def __contains__(self, transaction: Digest) -> bool:
+        return transaction in self._by_id
+
     @property
     def operations(self) -> int:
-        return sum(self._operations.values())
+        return self._total
 
-    def add(self, transaction: Transaction) -> asyncio.Future[None]:
-        """A future that ends when the transaction is in a block, or with the reason why it is not.
-
-        The same transaction twice shares one place. NetworkError when the pool is full.
-        """
+    def add(self, transaction: Transaction, since: Millis) -> Waiting:
+        """Its place; the same transaction twice shares one. NetworkError when the pool is full."""
         known = self._by_id.get(transaction.id)
         if known is not None:
-            return known.done
+            return known
         size = len(transaction.operations)
         own = self._operations.get(transaction.sender, 0)
-        if own + size > LIMITS.pool_operations_per_sender or self.operations + size > LIMITS.pool_operations:
+        if own + size > LIMITS.pool_operations_per_sender or self._total + size > LIMITS.pool_operations:
             raise NetworkError(
                 "the node is busy", field="pool", hint=f"try again after {RETRY_AFTER} seconds"
             )
-        waiting = Waiting(transaction, asyncio.get_running_loop().create_future())
-        # A client may have gone when the outcome is set: that is no error of ours.
-        waiting.done.add_done_callback(lambda done: done.cancelled() or done.exception())
+        waiting = Waiting(transaction, since)
         self._by_id[transaction.id] = waiting
+        self._by_bytes[transaction.encoded] = transaction
         self._by_sender.setdefault(transaction.sender, deque()).append(waiting)
         self._operations[transaction.sender] = own + size
-        self.arrived.set()
+        self._total += size
+        return waiting
+
+    def wait(self, transaction: Transaction, since: Millis) -> asyncio.Future[None]:
+        """Add it for a client: a future that ends when it is in a block, or with the reason why not."""
+        waiting = self.add(transaction, since)
+        if waiting.done is None:
+            waiting.done = asyncio.get_running_loop().create_future()
+            # A client may have gone when the outcome is set: that is no error of ours.
+            waiting.done.add_done_callback(lambda done: done.cancelled() or done.exception())
         return waiting.done
+
+    def verified(self, wire: bytes) -> Transaction | None:
+        """The pooled transaction with exactly these bytes, signature included."""
+        return self._by_bytes.get(wire)
+
+    def __iter__(self) -> Iterator[Waiting]:
+        """In the order of arrival."""
+        return iter(self._by_id.values())
 
     def candidates(self, operations: int) -> list[Transaction]:
         """At least this many operations, if there are, one transaction of each sender in turn."""
         chosen: list[Transaction] = []
-        queues = [list(queue) for queue in self._by_sender.values()]
-        turn = 0
-        while operations > 0 and any(turn < len(queue) for queue in queues):
-            for queue in queues:
-                if turn < len(queue) and operations > 0:
-                    chosen.append(queue[turn].transaction)
-                    operations -= len(queue[turn].transaction.operations)
-            turn += 1
+        queues = deque(iter(queue) for queue in self._by_sender.values())
+        while operations > 0 and queues:
+            queue = queues.popleft()
+            waiting = next(queue, None)
+            if waiting is None:
+                continue
+            chosen.append(waiting.transaction)
+            operations -= len(waiting.transaction.operations)
+            queues.append(queue)
         return chosen
 
     def settle(self, transaction: Digest, problem: CredchainError | None) -> None:
@@ -81,20 +112,25 @@ class Pool:
         waiting = self._by_id.pop(transaction, None)
         if waiting is None:
             return
+        size = len(waiting.transaction.operations)
         sender = waiting.transaction.sender
         queue = self._by_sender[sender]
-        queue.remove(waiting)
-        self._operations[sender] -= len(waiting.transaction.operations)
+        if queue[0] is waiting:
+            queue.popleft()
+        else:
+            queue.remove(waiting)
+        self._by_bytes.pop(waiting.transaction.encoded, None)
+        self._operations[sender] -= size
+        self._total -= size
         if not queue:
             del self._by_sender[sender], self._operations[sender]
-        if not self._by_id:
-            self.arrived.clear()
-        if waiting.done.done():
+        done = waiting.done
+        if done is None or done.done():
             return
         if problem is None:
-            waiting.done.set_result(None)
+            done.set_result(None)
         else:
-            waiting.done.set_exception(problem)
+            done.set_exception(problem)
 
     def turn_away(self) -> None:
         """Tell all who wait that this node stops: their transactions are not in a block of it."""

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
 import ssl
-import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any
 
 from aiohttp import web
 
+from ..consensus.events import Identity
+from ..consensus.record import Record
+from ..consensus.replica import Replica
 from ..errors import InvalidInput, NetworkError
+from ..keys import Did, verify
 from ..ledger.network import Network
 from ..storage.files import exclusive
 from ..storage.home import Home
 from ..storage.keyfile import KeyPair, check_private
 from .api import Api
-from .ledger_port import LedgerPort
+from .clock import both
+from .driver import Driver
+from .ledger_port import LedgerHeaders, LedgerPort
+from .logs import set_up_logging
 from .metrics import Metrics
+from .peers import Peers, PeerStatus
 from .pool import Pool
-from .producer import Producer
+from .report import NodeReport
+from .safety import SafetyDisk
 from .settings import NodeSettings
 from .tls import server_context
 
@@ -34,54 +41,32 @@ logger = logging.getLogger("credchain.node")
 _STOP_SECONDS = 3
 
 
-class _OneLine(logging.Formatter):
-    """One event a line: a library's traceback is not one."""
+class _NoLinks:
+    """A validator alone has nobody to speak to."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        record.exc_info = record.exc_text = record.stack_info = None
-        return super().format(record).replace("\n", " ")
+    async def start(self) -> None:
+        pass
 
+    async def stop(self) -> None:
+        pass
 
-class _JsonLines(logging.Formatter):
-    """One JSON object a line."""
+    def send(self, to: int, data: bytes) -> None:
+        pass
 
-    def format(self, record: logging.LogRecord) -> str:
-        event, _, rest = record.getMessage().partition(" ")
-        pairs = dict(part.partition("=")[::2] for part in rest.split() if "=" in part)
-        line = {"time": self.formatTime(record), "level": record.levelname.lower(), "event": event, **pairs}
-        return json.dumps(line)
+    def broadcast(self, data: bytes) -> None:
+        pass
 
-
-def set_up_logging(log_format: str) -> None:
-    """Events on standard error, one a line."""
-    handler = logging.StreamHandler(sys.stderr)
-    text = _OneLine("%(asctime)s %(levelname)s %(message)s")
-    handler.setFormatter(_JsonLines() if log_format == "json" else text)
-    for name, level in (
-        ("credchain", logging.INFO),
-        ("aiohttp", logging.WARNING),
-        ("asyncio", logging.ERROR),
-    ):
-        log = logging.getLogger(name)
-        log.handlers[:] = [handler]
-        log.setLevel(level)
-        log.propagate = False
+    def status(self) -> list[PeerStatus]:
+        return []
 
 
 def check_validator(network: Network, keys: KeyPair) -> None:
-    """InvalidInput unless this key can order this network alone."""
-    validators = network.validators
-    if validators.index_of(keys.did) is None:
+    """InvalidInput unless this key is a validator's of this network."""
+    if network.validators.index_of(keys.did) is None:
         raise InvalidInput(
             "these keys are not a validator's of this network",
             field="home",
             hint="credchain members --role validator lists them",
-        )
-    if len(validators.members) > 1:
-        raise InvalidInput(
-            f"the network has {len(validators.members)} validators; this version runs one",
-            field="network",
-            hint="make the network with credchain network create --dev",
         )
 
 
@@ -115,45 +100,62 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with AsyncExitStack() as stack:
-        thread = ThreadPoolExecutor(1, "ledger")
-        stack.callback(thread.shutdown)
-
-        async def call(function: Callable[[], Any]) -> Any:
-            return await loop.run_in_executor(thread, function)
-
-        ledger = await call(lambda: LedgerPort(home.ledger, network))
-        stack.push_async_callback(call, ledger.close)
+        on_ledger, on_disk = _thread(stack, "ledger"), _thread(stack, "safety")
+        ledger: LedgerPort = await on_ledger(lambda: LedgerPort(home.ledger, network))
+        stack.push_async_callback(on_ledger, ledger.close)
+        safety: SafetyDisk = await on_disk(lambda: SafetyDisk(home.safety))
+        stack.push_async_callback(on_disk, safety.close)
+        record: Record | None = await on_disk(safety.load)
+        identity = Identity(keys.did, keys.signing.sign, os.urandom(32))
+        replica = Replica(identity, verify, LedgerHeaders(), ledger.chain(), record, both())
         pool = Pool()
-        producer = Producer(ledger, keys, pool, call)
-        api = Api(ledger, pool, Metrics(), call, lambda: _why_idle(producer, pool))
+        driver = Driver(replica, ledger, pool, safety, keys.did, on_ledger, on_disk)
+        links = _links(home, network, keys.did, settings, driver)
+        driver.links = links
+        names = {each.did: each.name for each in network.genesis.members}
+        report = NodeReport(ledger, pool, driver, links, safety, names, on_disk)
+        api = Api(ledger, pool, driver, Metrics(), on_ledger, report)
         runner = web.AppRunner(api.application(), access_log=None, shutdown_timeout=_STOP_SECONDS)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        ordering = asyncio.create_task(producer.run())
         address = settings.listen_api
         try:
             await web.TCPSite(runner, address.host, address.port, ssl_context=context).start()
         except OSError as problem:
-            ordering.cancel()
             raise NetworkError(
                 f"cannot listen on {address.host}:{address.port}: {os.strerror(problem.errno or 0)}",
                 field="node.toml listen_api",
                 hint="another program uses the port, or the address is not this machine's",
             ) from problem
+        stack.push_async_callback(links.stop)
+        await links.start()
         logger.info("started height=%d api=%s:%d", ledger.tip.height, address.host, address.port)
+        ordering = asyncio.create_task(driver.run())
         ready(f"{'https' if context else 'http'}://{address.host}:{address.port}")
         waiting = asyncio.create_task(stopping.wait())
         await asyncio.wait((ordering, waiting), return_when=asyncio.FIRST_COMPLETED)
         logger.info("stopping height=%d", ledger.tip.height)
-        producer.stop()
+        driver.stop()
         waiting.cancel()
         await ordering
 
 
-def _why_idle(producer: Producer, pool: Pool) -> str:
-    """In one sentence, why no transaction is being committed."""
-    if producer.waiting_for_clock:
-        return "the last block's time is ahead of this machine's clock: check the clock"
-    if len(pool):
-        return f"{len(pool)} transactions wait for the next block"
-    return "nothing waits; a heartbeat block follows every 10 seconds"
+def _links(
+    home: Home, network: Network, own: Did, settings: NodeSettings, driver: Driver
+) -> Peers | _NoLinks:
+    if len(network.validators.members) == 1:
+        return _NoLinks()
+    check_private(home.tls_key)
+    return Peers(network, own, home.tls_certificate, home.tls_key, settings.listen_peer, driver.receive)
+
+
+def _thread(stack: AsyncExitStack, name: str) -> Callable[[Callable[[], Any]], Awaitable[Any]]:
+    """A thread of its own, as a function that runs others there."""
+    loop = asyncio.get_running_loop()
+    thread = ThreadPoolExecutor(1, name)
+    stack.callback(thread.shutdown)
+
+    async def call(function: Callable[[], Any]) -> Any:
+        return await loop.run_in_executor(thread, function)
+
+    return call

@@ -30,6 +30,13 @@ class Address:
             )
         return Address(host.strip("[]"), int(port))
 
+    def on_this_machine(self) -> Address:
+        """Where to connect from here: an address that stands for all of this machine's is none."""
+        return Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host), self.port)  # noqa: S104
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 def parse_api_url(url: str, field: str) -> tuple[bool, Address]:
     """(whether it is HTTPS, its address); plain HTTP on loopback only."""
@@ -62,6 +69,12 @@ class NodeSettings:
     listen_api: Address
     tls: bool
     log_format: str
+
+    @property
+    def local_url(self) -> str:
+        """Where a program on this machine reaches the node's API."""
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://{self.listen_api.on_this_machine()}"
 
     @staticmethod
     def load(home: Home) -> NodeSettings:

@@ -55,6 +55,10 @@ class Home:
         return self.path / "ledger.db"
 
     @property
+    def safety(self) -> Path:
+        return self.path / "safety.db"
+
+    @property
     def member_database(self) -> Path:
         return self.path / "member.db"
 
@@ -106,13 +110,15 @@ def load_network(path: Path) -> Network:
     """A network file; InvalidInput names what is wrong with it."""
     text = read_text(path, "network", at_most=LIMITS.network_file_bytes)
     try:
-        return Network.parse(text)
+        network = Network.parse(text)
+        network.check_peers()
     except InvalidInput as problem:
         raise InvalidInput(
             f"{path}: {problem.message}",
             field=problem.field,
             hint=problem.hint or "ask an operator for network.json and join again",
         ) from problem
+    return network
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,29 +129,30 @@ class Wallet:
         document behind others, and nothing is given up that could not be placed yet.
         """
         met: dict[Digest, None] = {}
-        cursor: tuple[Digest, ...] = ()
-        while mails := await self._client.collect_mail(self._request(COLLECT, cursor)):
-            new = [mail for mail in mails if mail.attestation not in met]
-            for mail in new:
+        tried: dict[tuple[Digest, bytes], None] = {}
+        async for mails in self._client.mail(lambda cursor: self._request(COLLECT, cursor)):
+            for mail in mails:
                 met[mail.attestation] = None
-                if mail.attestation not in known:
-                    await self._open(mail, dossiers, synced)
-            if not new:
-                break
-            cursor = (new[-1].attestation,)
+                copy = (mail.attestation, mail.sealed)  # a node may give junk in place of the document
+                if mail.attestation not in known and copy not in tried:
+                    tried[copy] = None
+                    if await self._open(mail, dossiers, synced):
+                        known.add(mail.attestation)
         held = {each.attestation for each in self._store.held()}
         done = [each for each in met if each in held]
         for start in range(0, len(done), LIMITS.documents_per_deposit):
             part = tuple(done[start : start + LIMITS.documents_per_deposit])
             await self._client.acknowledge_mail(self._request(ACKNOWLEDGE, part))
 
-    async def _open(self, mail: Mail, dossiers: dict[Digest, Dossier], synced: Synced) -> None:
+    async def _open(self, mail: Mail, dossiers: dict[Digest, Dossier], synced: Synced) -> bool:
+        """Whether it is in the wallet now; else the reason is among the refused."""
         try:
             dossier, entry = await self._find(mail, dossiers)
             text = self._keys.encryption.open(mail.sealed).decode("ascii")
-            self._keep(text, dossier, entry, synced)
+            return self._keep(text, dossier, entry, synced)
         except (InvalidInput, UnicodeDecodeError) as problem:
             synced.refused.append(f"{mail.category[:64]}: {problem}")
+            return False
 
     async def _find(self, mail: Mail, dossiers: dict[Digest, Dossier]) -> tuple[Dossier, Entry]:
         """The mail's entry among the holder's own dossiers, read anew if it is newer than these."""
@@ -177,15 +178,16 @@ class Wallet:
             attestations=attestations,
         )
 
-    def _keep(self, text: str, dossier: Dossier, entry: Entry, synced: Synced) -> None:
+    def _keep(self, text: str, dossier: Dossier, entry: Entry, synced: Synced) -> bool:
         try:
             check_credential(text, dossier, entry)
         except InvalidInput as problem:
             synced.refused.append(f"{dossier.category}: {problem.message}")
-            return
+            return False
         held = Held(entry.id, dossier.category, dossier.subject, entry.credential, text)
         self._store.add(held, self._now())
         synced.collected += 1
+        return True
 
     async def add(self, text: str) -> Held:
         """Keep a credential that was handed over otherwise, if the ledger has it for this holder."""

@@ -32,6 +32,7 @@ ROLES: Final = {
     "hospitals": "Hospitals",
     "radiologists": "Radiologists",
     "operators": "Operators",
+    "machines": "Four machines",
     "adding": "Adding a category",
 }
 BEFORE: Final = ("Two commands", "The first five minutes")
@@ -129,13 +130,13 @@ class Session:
 
 def _script(lines: list[str]) -> str:
     """Each command in the same shell, its output and exit code in files of its own."""
-    parts = ["trap 'kill $(cat node.pid); wait' EXIT"]
+    parts = ["trap 'kill $(cat node.pids); wait' EXIT"]
     for number, line in enumerate(lines):
         files = f"> log/{number}.out 2> log/{number}.err"
         parts.append(f"{{ {_with_free_port(line)}\n}} {files}; echo $? > log/{number}.code")
         if line.endswith("&"):
             # A person reads on while the node starts; a script waits until it says that it is up.
-            parts.append("echo $! > node.pid")
+            parts.append("echo $! >> node.pids")
             parts.append(f"until grep -q 'node is up' log/{number}.err; do sleep 0.1; done")
     return "\n".join(parts) + "\n"
 
@@ -176,7 +177,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     folder = tmp_path_factory.mktemp("readme")
     copy_samples(folder)
     (folder / "log").mkdir()
-    (folder / "node.pid").write_text("0\n")
+    (folder / "node.pids").touch()
     lines = session_lines()
     with default_port():
         (folder / "session.sh").write_text(_script(lines), encoding="utf-8")
@@ -193,16 +194,15 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
         finally:
             if shell.poll() is None:
                 shell.kill()
-                _end_node(folder)
+                _end_nodes(folder)
     yield Session(folder, tuple(_ran(folder, number, line) for number, line in enumerate(lines)))
 
 
-def _end_node(folder: Path) -> None:
+def _end_nodes(folder: Path) -> None:
     """If the session was cut short, its trap may not have run."""
-    number = int((folder / "node.pid").read_text())
-    with contextlib.suppress(ProcessLookupError):
-        if number:
-            os.kill(number, signal.SIGKILL)
+    for number in (folder / "node.pids").read_text().split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(number), signal.SIGKILL)
 
 
 def _ran(folder: Path, number: int, line: str) -> Ran:
@@ -328,6 +328,7 @@ def test_operators(session: Session) -> None:
     session.check("operators")
     assert "Node North" in session.one("operators", "credchain members").out
     assert ": up" in session.one("operators", "credchain node status").out
+    assert session.one("operators", "credchain node check").out.rstrip().endswith("0 to mend")
     assert "whole up to height" in session.one("operators", "credchain audit").out
     assert "did:key:z" in session.one("operators", "credchain init").out
     made = session.one("operators", "credchain network create my-spec.toml").out
@@ -351,6 +352,52 @@ def test_operators_node_of_the_founded_network_runs(session: Session) -> None:
         assert told.json["nodes"][0]["reachable"] is True
         again = run("node", "run", home=home, passphrase="only-for-trying", expect=6)
         assert "in use" in again.err
+
+
+def test_machines(session: Session) -> None:
+    """Four homes stand for four machines. Whatever is printed runs; nodes that it starts are waited for."""
+    session.check("machines")
+    made = session.one("machines", "credchain network create").out
+    fingerprint = re.search(r"fingerprint +([0-9a-f ]+)", made)
+    assert fingerprint is not None
+    assert "any one of them is down" in session.one("machines", "credchain network create").err
+    for place in range(3):
+        assert fingerprint[1] in session.one("machines", "credchain join", place).out
+    for home in "abcd":
+        found = home_content(session.folder / "four" / home)
+        assert {"keys.json", "tls-key.pem", "safety.db", "node.toml", "network.json"} <= set(found)
+    assert sorted(each.name for each in (session.folder / "four" / "network").iterdir()) == ["network.json"]
+
+
+def test_machines_check_before_the_others_are_up(session: Session) -> None:
+    """Nothing but the others is missing."""
+    told = session.one("machines", "credchain node check").out.splitlines()
+    problems = [line for line in told if line.startswith("problem")]
+    assert len(problems) == 6
+    for line in problems:
+        assert re.search(r"(peer port|API) +Node [BCD]", line), line
+
+
+def test_machines_backup_holds_no_safety_record(session: Session) -> None:
+    """A restored home has its keys and certificate, and starts as one that lost its record."""
+    archive = session.folder / "four" / "a-backup.tar"
+    assert archive.stat().st_mode & 0o077 == 0
+    home = session.folder / "four" / "a-restored"
+    assert set(home_content(home)) == {
+        *("keys.json", "member.toml", "network.json", "node.toml", "tls-key.pem", "tls-certificate.pem"),
+    }
+    assert "Node A" in session.one("machines", "credchain whoami").out
+    checks = run("node", "check", "--json", home=home, passphrase=None, expect=6).json["checks"]
+    outcomes = {each["target"]: each["outcome"] for each in checks}
+    assert outcomes["safety.db"] == "warning"
+    for name in ("keys.json", "tls-key.pem", "tls-certificate.pem", "node.toml"):
+        assert outcomes[name] == "ok"
+
+
+def test_machines_what_the_text_names_is_there() -> None:
+    assert (ROOT / "samples" / "credchain-node.service").is_file()
+    assert run("node", "check", "--help", expect=0).out
+    assert run("node", "status", "--help", expect=0).out
 
 
 def test_adding(session: Session, tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ from credchain.storage.ledger_store import LedgerStore
 from .node_process import (
     HOSPITAL,
     ISSUER,
+    PASSPHRASE,
+    VALIDATOR,
     MadeNetwork,
     NodeProcess,
     attest,
@@ -390,7 +392,7 @@ def test_openapi_lists_exactly_the_served_routes(node: NodeProcess) -> None:
     assert body == description()
     listed = {(method, path) for path, methods in body["paths"].items() for method in methods}
     api = node_api.Api.application(
-        node_api.Api(*[None] * 5)  # type: ignore[arg-type]  # routes need nothing of it
+        node_api.Api(*[None] * 6)  # type: ignore[arg-type]  # routes need nothing of it
     )
     served = {
         (route.method.lower(), route.resource.canonical)
@@ -777,6 +779,29 @@ def test_json_logs_are_json_lines(made: MadeNetwork, tmp_path: Path) -> None:
     lines = [line for line in node.log.read_text().splitlines() if not line.startswith("node is up")]
     events = [json.loads(line)["event"] for line in lines]
     assert {"started", "committed", "stopping"} <= set(events)
+
+
+def test_a_log_holds_no_secret_and_nothing_of_a_person(made: MadeNetwork, tmp_path: Path) -> None:
+    """Also where requests are odd, and where a client goes away in the middle of one."""
+    home = made.validator(tmp_path / "home")
+    credential = _fresh(made)
+    pair = made.keys(VALIDATOR)
+    with running(home) as node:
+        transaction = sign(made, attest(credential))
+        assert _submit(node, transaction)[0] == 200
+        assert _submit(node, transaction)[0] == 409
+        assert _submit(node, b"2012345676")[0] == 400
+        for path in ("/v1/npi/2012345676", "/v1/documents/2012345676", "/v1/members?after=2012345676"):
+            request(node.url + path)
+        address = node.url.removeprefix("http://").split(":")
+        with socket.create_connection((address[0], int(address[1]))) as gone:
+            gone.sendall(b"POST /v1/documents?2012345676 HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        assert node.stop() == 0
+    text = node.log.read_text().lower()
+    assert "committed height=" in text
+    secrets = [pair.signing.secret.hex()[:64], pair.encryption.secret.hex(), PASSPHRASE.lower()]
+    persons = ["2012345676", "navarro", credential.text[:40].lower(), credential.digest.hex()]
+    assert [each for each in (*secrets, *persons, "begin private key") if each in text] == []
 
 
 # --- HTTPS ------------------------------------------------------------------------------------
