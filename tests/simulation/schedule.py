@@ -74,7 +74,11 @@ def run_schedule(
 ) -> Report:
     """One schedule, or a script with these many validators. ``patch`` is in force while it runs."""
     rng = random.Random(f"{seed} schedule")
-    cast = draw_cast(seed, rng, validators, real_keys) if script is None else Cast(validators or SMALLEST)
+    cast = (
+        draw_cast(seed, rng, validators, real_keys)
+        if script is None
+        else Cast(validators or SMALLEST, start=1)
+    )
     report = Report(seed, cast)
     with nullcontext() if patch is None else patch():
         world: World | None = None

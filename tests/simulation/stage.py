@@ -27,7 +27,8 @@ Match = Callable[[Letter], bool]
 
 
 class Stage:
-    """Places are validators' indexes; the chain starts empty, everybody is up and honest."""
+    """Places are validators' indexes; everybody is up and honest. The chain has one block already,
+    so that no heartbeat is due at once."""
 
     def __init__(self, seed: int, cast: Cast, *, traced: bool = False) -> None:
         self.world = World(seed, cast, traced=traced, manual=True)
@@ -42,7 +43,8 @@ class Stage:
 
     @property
     def heights(self) -> list[int]:
-        return [each.ledger.height for each in self.machines]
+        """How many blocks each has committed since the curtain rose."""
+        return [each.ledger.height - self.world.cast.start for each in self.machines]
 
     def primary(self, view: int) -> int:
         return view % self.world.cast.validators

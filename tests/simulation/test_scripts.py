@@ -96,7 +96,7 @@ def record_is_lost(stage: Stage) -> None:
 
 
 def wrong_block_does_not_stand_before_a_certified_one(stage: Stage) -> None:
-    """Validator 3 has the COMMITs of height 1 but not its block; a liar serves it another one first."""
+    """Validator 3 has the COMMITs of a height but not its block; a liar serves it another one first."""
     stage.submit(1)
     stage.drop("pre_prepare", to=3)
     stage.deliver(("pre_prepare", "prepare", "commit"))
@@ -104,8 +104,8 @@ def wrong_block_does_not_stand_before_a_certified_one(stage: Stage) -> None:
     stage.mark_faulty(1)
     honest = stage.machines[1].ledger
     did = stage.world.keyring.validators.members[1].did
-    wrong = honest.up_to(0).make((), view=0, time=EPOCH + 1, proposer=did)
-    lie = Blocks(Height(1), (CertifiedBlock(wrong, honest.blocks[0].certificate),))
+    wrong = honest.up_to(1).make((), view=0, time=EPOCH + 1, proposer=did)
+    lie = Blocks(Height(2), (CertifiedBlock(wrong, honest.blocks[1].certificate),))
     stage.inject(1, 3, lie)
     for _ in range(4):
         stage.fire(3)
