@@ -6,7 +6,7 @@ import csv
 import json
 import shlex
 
-from .demo_nodes import Nodes, Validator, status_of
+from .demo_nodes import Nodes, Validator, asked_in_order, status_of
 from .demo_processes import wait_until
 from .demo_stage import Stage
 from .output import say
@@ -25,15 +25,15 @@ def kill_the_primary(stage: Stage, nodes: Nodes) -> Validator:
         person = list(csv.DictReader(file))[_FOURTH]
     stage.title("The primary is killed while a hospital verifies and a board attests: both go on")
     primary = _primary(stage)
-    others = [each for each in stage.validators if each is not primary]
     # The primary is asked first: so it is killed with the attestation in its hands.
-    asked = " ".join(f"--node {each.api}" for each in (primary, *others))
+    asked = asked_in_order(stage.validators, primary)
     attest = f"attest state_license {_claims(person)} {asked} --home {stage.at(_BOARD)}"
     verify = f"verify {person['npi']} --home {stage.at(_HOSPITAL)}"
     _kill_at_work(stage, nodes, primary, verify, attest)
     stage.title("Nothing is lost, and node status says who is missing")
     stage.run(0, f"issued --npi {person['npi']} --home {stage.at(_BOARD)}")
-    stage.run(0, f"node status --node {others[0].api} --home {stage.at(_HOSPITAL)}")
+    other = next(each for each in stage.validators if each is not primary)
+    stage.run(0, f"node status --node {other.api} --home {stage.at(_HOSPITAL)}")
     return primary
 
 

@@ -107,6 +107,11 @@ def status_of(validator: Validator) -> dict[str, Any]:
         return {}
 
 
+def asked_in_order(validators: Sequence[Validator], first: Validator) -> str:
+    """Options that have a command ask this node before the others."""
+    return " ".join(f"--node {each.api}" for each in (first, *(each for each in validators if each != first)))
+
+
 def _up(validator: Validator, process: subprocess.Popen[str]) -> str:
     from credchain.errors import NetworkError
 

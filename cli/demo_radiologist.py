@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 
+from .demo_nodes import asked_in_order, status_of
 from .demo_processes import PASSPHRASE
 from .demo_stage import Stage
 from .output import say
@@ -64,7 +65,13 @@ def _collect(stage: Stage, npi: str) -> None:
     _attest_private(stage, "cme_credit", _CME)
     _attest_private(stage, "hospital_privileges", _PRIVILEGES, "--until 2027-12-31 ")
     stage.title("The wallet collects them, and what boards attested by NPI before it existed")
-    stage.run(0, f"wallet sync --npi {npi} --home {stage.at(_WALLET)}")
+    stage.run(0, _sync(stage, npi, _WALLET))
+
+
+def _sync(stage: Stage, npi: str, home: str) -> str:
+    """Published documents are read at the first node asked, and boards hand them to f+1: one that has them."""
+    first = max(stage.validators, key=lambda each: int(status_of(each).get("documents", -1)))
+    return f"wallet sync --npi {npi} {asked_in_order(stage.validators, first)} --home {stage.at(home)}"
 
 
 def _share(stage: Stage, home: str, scope: str, expires: str, out: str) -> str:
@@ -102,7 +109,7 @@ def _cheat(stage: Stage, bundle: str, npi: str) -> None:
     forger.change_claim(_WALLET, "forged.ccb")
     stage.briefly(3, f"verify {stage.at('forged.ccb')} {hospital}")
     stage.title("Another puts a published credential of the first into a bundle of its own: invalid")
-    stage.quietly(f"wallet sync --npi {npi} --home {stage.at(_SECOND)}")
+    stage.quietly(_sync(stage, npi, _SECOND))
     scope = "--category board_certification"
     _share(stage, _SECOND, scope, "30d", "own.ccb")
     forger.borrow(_SECOND, "own.ccb", "borrowed.ccb")

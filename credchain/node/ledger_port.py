@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import merkle
 from ..certificates import Certificate, Height, Millis, View
 from ..consensus.events import Chain, HeaderFacts, Outcome
 from ..consensus.messages import CertifiedBlock
@@ -50,7 +51,11 @@ class LedgerHeaders:
         )
 
     def of_block(self, block: bytes) -> tuple[bytes, HeaderFacts]:
-        header, _ = split_block(block)
+        header, parts = split_block(block)
+        found = Header.decode(header)
+        root = merkle.root([merkle.leaf(each) for each in parts])
+        if (found.transaction_count, found.transactions_root) != (len(parts), root):
+            raise InvalidInput("the transactions are not those that the header names", field="block")
         return header, self.of_header(header)
 
 
