@@ -69,7 +69,7 @@ def _collect(stage: Stage, npi: str) -> None:
 
 
 def _sync(stage: Stage, npi: str, home: str) -> str:
-    """Published documents are read at the first node asked, and boards hand them to f+1: one that has them."""
+    """Published documents are read at the first node asked, and boards hand them to f+1: one with them."""
     first = max(stage.validators, key=lambda each: int(status_of(each).get("documents", -1)))
     return f"wallet sync --npi {npi} {asked_in_order(stage.validators, first)} --home {stage.at(home)}"
 

@@ -83,7 +83,7 @@ def test_the_primary_is_killed_and_the_receipt_is_on_the_ledger(played: Played) 
     crash = section(played.done.out, "The primary is killed")
     killed = _found(r'"primary": "(.*)"', crash)
     assert f"# {killed}\n" in crash
-    attestation, height = _found(r"attestation +([0-9a-f]{64})", crash), _found(r"height +(\d+)", crash)
+    attestation, height = _found(r"attestation +([0-9a-f]{64})", crash), _found(r"\n +height +(\d+)\n", crash)
     after = section(played.done.out, "Nothing is lost")
     assert f"{killed} is missing" in after
     assert _found(r"primary +(\S.*\S)\n", after) in set(VALIDATORS) - {killed}
