@@ -823,7 +823,7 @@ async def _serve(folder: Path, index: int) -> None:
     def echo(sender: int, data: bytes) -> None:
         node.peers.send(sender, data)
 
-    node = Node(Site(folder, network), index, receive=echo)
+    node = Node(Site(folder, network), index, receive=echo, limits=replace(_CALM, peer_heartbeat=200))
     await node.peers.start()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
