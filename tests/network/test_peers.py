@@ -709,7 +709,7 @@ async def test_a_restarted_peer_in_the_same_loop(site: Site) -> None:
 
 
 async def test_a_frozen_peer_is_noticed_without_traffic(site: Site) -> None:
-    one, other = Node(site, 0, limits=_BRISK), Node(site, 1)
+    one, other = Node(site, 0, limits=_BRISK), Node(site, 1, limits=_BRISK)
     with _echo(site, 2) as child:
         async with _running(one, other):
             await _until(lambda: one.linked_with(2))
