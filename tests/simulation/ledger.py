@@ -83,7 +83,9 @@ class Format:
         return self.header(header)[1]
 
     def of_block(self, block: bytes) -> tuple[bytes, HeaderFacts]:
-        header, _ = self.block(block)
+        header, transactions = self.block(block)
+        if self.header(header)[0].content != content_digest(transactions):
+            raise InvalidInput("the transactions are not those that the header names", field="block")
         return header, self.of_header(header)
 
     def header(self, data: bytes) -> tuple[Header, HeaderFacts]:

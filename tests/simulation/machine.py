@@ -275,7 +275,8 @@ class Machine:
             del self.pool[each]
         self._inbox.append(Work(bool(self.pool)))
         if self._is_neglected():
-            self._inbox.append(Neglected())
+            header, _ = self.ledger.form.block(self.ledger.blocks[-1].block)
+            self._inbox.append(Neglected(self.ledger.form.of_header(header).proposer))
 
     def _is_neglected(self) -> bool:
         """Whether the block is not full and leaves out what its proposer had for longer than the timeout.
