@@ -16,7 +16,7 @@ _PROGRAM = (sys.executable, "-P", "-m", "credchain.cli.main")
 """This program, whatever folder of the same name lies where it is called (-P)."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STOP_SECONDS = 10.0
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.005
 
 
 class Processes:

@@ -71,10 +71,16 @@ def _who_is_missing(status: NodeStatus) -> str | None:
 
 
 def _pool(status: NodeStatus) -> str | None:
-    if status.pool is None:
-        return None
-    operations = "" if status.pool_operations is None else f" with {status.pool_operations} operations"
-    return f"{status.pool} transactions{operations}"
+    if not status.pool:
+        return None if status.pool is None else "empty"
+    transactions = _counted(status.pool, "transaction")
+    if status.pool_operations is None:
+        return transactions
+    return f"{transactions} with {_counted(status.pool_operations, 'operation')}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _validator(validator: ValidatorStatus) -> tuple[Any, ...]:
