@@ -6,9 +6,11 @@ checked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
-from ..encoding import Digest, Fields, Value, decode, digest, encode
+from msgspec import Meta
+
+from ..encoding import Digest, Record, decode_record, digest
 from ..errors import InvalidInput, ProofError
 from ..limits import LIMITS
 
@@ -31,30 +33,22 @@ def root_digest(top: Digest) -> Digest:
     return digest("root", top)
 
 
-@dataclass(frozen=True, slots=True)
-class StateProof:
+class StateProof(Record, frozen=True):
     """The siblings' digests from the top down (32 bytes each), then the bucket where the key would be."""
 
-    path: bytes
-    bucket: bytes
+    path: Annotated[bytes, Meta(max_length=32 * LIMITS.proof_depth)]
+    bucket: Annotated[bytes, Meta(max_length=64 * LIMITS.bucket_entries)]
 
-    def fields(self) -> dict[str, Value]:
-        return {"path": self.path, "bucket": self.bucket}
-
-    def encode(self) -> bytes:
-        return encode(self.fields())
-
-    @staticmethod
-    def read(fields: Fields) -> StateProof:
-        path = fields.binary("path", at_most=32 * LIMITS.proof_depth)
-        bucket = fields.binary("bucket", at_most=64 * LIMITS.bucket_entries)
-        if len(path) % 32 or len(bucket) % 64:
+    def check_form(self) -> None:
+        """InvalidInput unless both parts are of whole digests."""
+        if len(self.path) % 32 or len(self.bucket) % 64:
             raise InvalidInput("a state proof is of whole digests", field="proof")
-        return StateProof(path, bucket)
 
     @staticmethod
     def decode(data: bytes) -> StateProof:
-        return decode(data, StateProof.read, StateProof.fields, "proof", max_bytes=16 * 1024)
+        proof = decode_record(data, StateProof, "proof", max_bytes=16 * 1024)
+        proof.check_form()
+        return proof
 
 
 def check_state_proof(proof: StateProof, root: Digest, key: Digest) -> Digest | None:

@@ -70,7 +70,7 @@ class State:
     def dossier(self, category: str, subject: Digest) -> Dossier:
         """An empty one where there is none."""
         found = self._get(dossier_key(category, subject), Dossier.decode)
-        return found or Dossier(category, subject)
+        return found or Dossier(category, subject, ())
 
     @property
     def parameters(self) -> Parameters:
