@@ -349,11 +349,20 @@ def _read_record(data: bytes, kind: type[R], what: str) -> R:
 
 
 def _refusal(problem: str, what: str) -> InvalidInput:
-    """Of msgspec's ``Expected `int`, got `str` - at `$.keys[0].start```; names in it may be hostile."""
+    field, message = refused_field(problem)
+    field = f"{what}.{field}" if field and not field.startswith("[") else what + field
+    return InvalidInput(f"{field}: {message}", field=field)
+
+
+def refused_field(problem: str) -> tuple[str, str]:
+    """Field and message of msgspec's ``Expected `int`, got `str` - at `$.keys[0].start```.
+
+    Names in it may be hostile.
+    """
     message, _, path = problem.partition(" - at `$")
     _, named, name = message.partition(" field `")
-    field = printable(what + path.rstrip("`") + (f".{name.rstrip('`')}" if named else ""))
-    return InvalidInput(f"{field}: {printable(message.removeprefix('Object '))}", field=field)
+    field = path.rstrip("`") + (f".{name.rstrip('`')}" if named else "")
+    return printable(field.removeprefix(".")), printable(message.removeprefix("Object "))
 
 
 def decode_record(data: bytes, kind: type[R], what: str, *, max_bytes: int = LIMITS.message_bytes) -> R:
