@@ -325,9 +325,13 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     def encode(self) -> bytes:
         """The canonical encoding; InvalidInput for what `decode_record` would not read back."""
-        data = _WRITER.encode(self)
+        data = self.encode_checked()
         _read_record(data, type(self), type(self).__name__.lower())
         return data
+
+    def encode_checked(self) -> bytes:
+        """The same of a record whose parts were all checked before."""
+        return _WRITER.encode(self)
 
 
 R = TypeVar("R", bound=Record)

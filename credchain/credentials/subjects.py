@@ -44,8 +44,17 @@ def _derive(secret: bytes, purpose: str, category: str) -> bytes:
     return hmac.new(secret, message, sha256).digest()
 
 
+class _Leaf(Record, frozen=True):
+    category: str
+    salt: bytes
+    subject: Digest
+
+    def __post_init__(self) -> None:
+        check_text(self.category, "category")
+
+
 def _leaf(category: str, subject: Digest, salt: bytes) -> Digest:
-    return merkle.leaf(encode({"category": category, "salt": salt, "subject": subject}), TREE)
+    return merkle.leaf(_Leaf(category, salt, subject).encode_checked(), TREE)
 
 
 class Opening(Record, frozen=True):

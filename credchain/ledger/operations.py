@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from .. import keys
 from ..certificates import Millis
-from ..encoding import Digest, Fields, Value, digest, encode
+from ..encoding import Digest, Fields, Record, Value, check_text, digest, encode
 from ..errors import InvalidInput
 from ..keys import Did
 from ..limits import LIMITS
@@ -177,22 +177,26 @@ def read_operation(fields: Fields) -> Operation:
     return reader(fields)
 
 
+class _Identified(Record, frozen=True):
+    """What the id of an attestation is the digest of."""
+
+    network: Digest
+    issuer: Did
+    category: str
+    subject: Digest
+    credential: Digest
+
+    def __post_init__(self) -> None:
+        check_text(self.category, "category", max_bytes=64)
+        keys.check_did(self.issuer, "issuer")
+
+
 def attestation_id(
     network: Digest, issuer: Did, category: str, subject: Digest, credential: Digest
 ) -> Digest:
     """The id of an attestation: the same credential attested again has the same id."""
-    return digest(
-        "attestation",
-        encode(
-            {
-                "network": network,
-                "issuer": issuer,
-                "category": category,
-                "subject": subject,
-                "credential": credential,
-            }
-        ),
-    )
+    named = _Identified(network, issuer, category, subject, credential)
+    return digest("attestation", named.encode_checked())
 
 
 def note_digest(salt: bytes, text: str) -> Digest:

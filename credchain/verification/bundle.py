@@ -83,7 +83,7 @@ class BundleBody(Record, frozen=True):
 
     @property
     def digest(self) -> Digest:
-        return digest("bundle", self.encode())
+        return digest("bundle", self.encode_checked())
 
 
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))

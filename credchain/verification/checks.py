@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
+
+import msgspec
 
 
 class Outcome(StrEnum):
@@ -69,8 +72,7 @@ NOTHING_SHOWN_AFTER: Final = frozenset((WELL_FORMED, CERTIFIED, ISSUER_SIGNATURE
 """Checks after whose failure nothing of the credential is shown as fact."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """One check's outcome, with a sentence for people."""
 
     id: int
@@ -82,15 +84,23 @@ class Check:
         return NAMES[self.id]
 
 
-_SEVERITY: Final = (Outcome.NOT_APPLICABLE, Outcome.PASS, Outcome.UNKNOWN, Outcome.FAIL)
+_SEVERITY: Final = {
+    outcome: severity
+    for severity, outcome in enumerate((Outcome.NOT_APPLICABLE, Outcome.PASS, Outcome.UNKNOWN, Outcome.FAIL))
+}
 
 
-def worst(checks: Iterable[Check]) -> Check:
-    """The one to report of several with the same number; the first among equals."""
-    return max(checks, key=lambda check: _SEVERITY.index(check.outcome))
+def worst(checks: Iterable[Check]) -> dict[int, Check]:
+    """The one to report of several with the same number, by number; the first among equals."""
+    found: dict[int, Check] = {}
+    for check in checks:
+        other = found.setdefault(check.id, check)
+        if _SEVERITY[check.outcome] > _SEVERITY[other.outcome]:
+            found[check.id] = check
+    return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Findings:
     """All that a verdict follows from.
 
@@ -107,8 +117,12 @@ class Findings:
     grant_ended: bool = False
     undisclosed: bool = False
 
+    @cached_property
+    def _failed(self) -> frozenset[int]:
+        return frozenset([each.id for each in self.checks if each.outcome is Outcome.FAIL])
+
     def failed(self, *numbers: int) -> bool:
-        return any(each.id in numbers and each.outcome is Outcome.FAIL for each in self.checks)
+        return not self._failed.isdisjoint(numbers)
 
     def lists_only_not_current(self) -> bool:
         """A required category with entries to judge, and none of them current."""
@@ -119,9 +133,11 @@ class Findings:
             self.credentials > 0
             and not self.undisclosed
             and all(Standing.IN_FORCE in each for each in self.standings)
-            and all(each.outcome in (Outcome.PASS, Outcome.NOT_APPLICABLE) for each in self.checks)
+            and {each.outcome for each in self.checks} <= _GOOD
         )
 
+
+_GOOD: Final = frozenset((Outcome.PASS, Outcome.NOT_APPLICABLE))
 
 _RULES: Final[tuple[tuple[Callable[[Findings], bool], Verdict], ...]] = (
     (lambda found: found.failed(*PRESENTERS), Verdict.INVALID),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ from ..errors import InvalidInput, ProofError
 from ..keys import Did
 from ..ledger.blocks import CertifiedHeader, Header
 from ..ledger.network import Network
-from ..ledger.proofs import StateProof, check_state_proof
+from ..ledger.proofs import Hashes, StateProof, check_state_proof
 from ..ledger.records import Dossier, Member
 from ..ledger.state import StateKey, dossier_key, member_key
 from ..ledger.statemap import value_digest
@@ -157,6 +157,7 @@ class ProvedState:
     certified: CertifiedHeader
     _values: Mapping[Digest, bytes | None]
     _documents: Mapping[Digest, str]
+    _members: dict[Did, Member | None] = field(default_factory=dict)
 
     def dossier(self, category: str, subject: Digest) -> Dossier | None:
         """The whole dossier, or None where it is proved that there is none."""
@@ -169,7 +170,12 @@ class ProvedState:
         return dossier
 
     def member(self, did: Did) -> Member | None:
-        """The member, or None where it is proved that there is none."""
+        """The member, or None where it is proved that there is none; its bytes are decoded once."""
+        if did not in self._members:
+            self._members[did] = self._read_member(did)
+        return self._members[did]
+
+    def _read_member(self, did: Did) -> Member | None:
         value = self._value(member_key(did))
         if value is None:
             return None
@@ -193,8 +199,9 @@ def open_answer(answer: Answer, network: Network) -> ProvedState:
     answer.certified.check(network.validators, network.id)
     root = answer.certified.header.state_root
     values: dict[Digest, bytes | None] = {}
+    hashes = Hashes()
     for record in answer.records:
-        found = check_state_proof(record.proof, root, record.key)
+        found = check_state_proof(record.proof, root, record.key, hashes)
         expected = None if record.value is None else value_digest(record.value)
         if found != expected:
             raise ProofError("a value is not the one that its proof shows", field="record")
