@@ -379,6 +379,8 @@ def decode_record(data: bytes, kind: type[R], what: str, *, max_bytes: int = LIM
         raise InvalidInput(f"{what} is {len(data)} bytes long, at most {max_bytes}", field=what)
     record = _read_record(data, kind, what)
     if _WRITER.encode(record) != data:
+        # Of what is refused, a duplicate key and a nil have a name.
+        _check(unpack(data, what, max_bytes=max_bytes), what, 1)
         raise _not_canonical(what)
     return record
 

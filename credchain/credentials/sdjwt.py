@@ -32,6 +32,9 @@ VCT_PREFIX: Final = "urn:credchain:"
 SALT_BYTES: Final = 16
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _VCT: Final = re.compile(VCT_PREFIX + _NAME.pattern)
+_SALT: Final = re.compile("[A-Za-z0-9_-]{21}[AQgw]")
+"""The base64url of 16 bytes."""
+
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 _FROM_URL: Final = bytes.maketrans(b"-_+/=", b"+/   ")
 _PADDING: Final = (b"", b"===", b"==", b"=")
@@ -277,7 +280,7 @@ def _payload_refused(problem: str) -> InvalidInput:
     field, message = refused_field(problem)
     if "unknown field" in message:
         return InvalidInput(f"the claim {field} is not a salted disclosure", field=field)
-    field = field.partition("[")[0]
+    field = field.partition("[")[0] or "payload"
     return InvalidInput(f"the credential's {field}: {message}", field=field)
 
 
@@ -331,21 +334,22 @@ def _holder(jwk: _Jwk) -> PublicKey:
 def _open_disclosures(
     disclosures: Sequence[bytes], digests: Sequence[str]
 ) -> tuple[set[str], dict[str, Any]]:
-    """RFC 9901, section 7.1, steps 3 and 4, for flat claims only: the digests left over, and the claims."""
-    known = set(digests)
+    """RFC 9901, section 7.1, steps 3 and 4, for flat claims only: the digests left over, and the claims.
+
+    The payload names each digest once.
+    """
+    hidden = set(digests).difference(_disclosure_digests(disclosures))
+    if len(hidden) != len(digests) - len(disclosures):
+        raise InvalidInput(
+            "a disclosure is not referenced by the credential, or stands twice", field="disclosure"
+        )
     claims: dict[str, Any] = {}
-    for disclosure, found in zip(disclosures, _disclosure_digests(disclosures), strict=True):
-        if found not in known:
-            raise InvalidInput(
-                "a disclosure is not referenced by the credential, or stands twice",
-                field="disclosure",
-            )
-        known.remove(found)
+    for disclosure in disclosures:
         name, value = _read_disclosure(disclosure)
         if name in claims:
             raise InvalidInput(f"the claim {name} is disclosed twice", field=name)
         claims[name] = value
-    return known, claims
+    return hidden, claims
 
 
 _DISCLOSURES: Final = msgspec.json.Decoder(tuple[str, str, Any])
@@ -359,13 +363,16 @@ def _read_disclosure(disclosure: bytes) -> tuple[str, Any]:
         raise InvalidInput("a disclosure is not [salt, name, value]", field="disclosure") from problem
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise InvalidInput(f"disclosure is not JSON: {problem}", field="disclosure") from problem
-    if len(unbase64url(salt, "salt")) != SALT_BYTES:
+    if not _SALT.fullmatch(salt):
+        unbase64url(salt, "salt")
         raise InvalidInput(f"the salt of a disclosure is not {SALT_BYTES} bytes", field="disclosure")
     if name in RESERVED:
         raise InvalidInput(f"a disclosure names the registered claim {name}", field=name)
     if not _NAME.fullmatch(name):
         raise InvalidInput(f"a disclosure names the claim {printable(name)}", field="disclosure")
-    if type(value) is list:
+    if type(value) is str:
+        check_text(value, name, max_bytes=LIMITS.claim_bytes)
+    elif type(value) is list:
         for each in value:
             _check_flat(name, each, in_list=True)
     else:

@@ -78,6 +78,10 @@ class KeyTerm(Record, frozen=True):
 _Terms = Annotated[tuple[Term, ...], _MANY]
 
 
+def _holds(terms: tuple[Term, ...], name: str, height: Height) -> bool:
+    return any(term.name == name and term.covers(height) for term in terms)
+
+
 class Member(Record, frozen=True):
     """The ledger's record of a member. ``name`` is for organisations only; ``recovery``,
     ``subjects_root`` and ``private_categories`` are a radiologist's, as its card had them."""
@@ -98,19 +102,21 @@ class Member(Record, frozen=True):
         keys.check_did(self.did)
         if self.name is not None:
             check_text(self.name, "name", max_bytes=LIMITS.name_bytes)
-        check_texts(self.private_categories, "private_categories")
+        if self.private_categories:
+            check_texts(self.private_categories, "private_categories")
 
     def has_role(self, role: str, height: Height) -> bool:
-        return any(term.name == role and term.covers(height) for term in self.roles)
+        return _holds(self.roles, role, height)
 
     def may_attest(self, category: str, height: Height) -> bool:
         """Issuer role and the category, both at this height."""
-        return self.has_role("issuer", height) and any(
-            term.name == category and term.covers(height) for term in self.categories
-        )
+        return _holds(self.roles, "issuer", height) and _holds(self.categories, category, height)
 
     def key_term(self, key: PublicKey) -> KeyTerm | None:
-        return next((term for term in self.keys if term.key == key), None)
+        for term in self.keys:
+            if term.key == key:
+                return term
+        return None
 
     def signs_with(self, key: PublicKey, height: Height) -> bool:
         term = self.key_term(key)
@@ -199,14 +205,10 @@ class Dossier(Record, frozen=True, dict=True):
 
     def renewal_of(self, attestation: Digest) -> Entry | None:
         """The entry that renews this one, unless that one was issued in error."""
-        return next(
-            (
-                entry
-                for entry in self.entries
-                if entry.renews == attestation and entry.status != ISSUED_IN_ERROR
-            ),
-            None,
-        )
+        for entry in self.entries:
+            if entry.renews == attestation and entry.status != ISSUED_IN_ERROR:
+                return entry
+        return None
 
     def with_entry(self, entry: Entry) -> Dossier:
         """With this entry added, or in the place of the one with its id."""

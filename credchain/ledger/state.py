@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeVar, cast
+
+import msgspec
 
 from ..certificates import ValidatorSet
 from ..encoding import Digest, digest, encode
@@ -19,8 +20,7 @@ class StateReader(Protocol):
     def value(self, key: Digest) -> bytes | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class StateKey:
+class StateKey(msgspec.Struct, frozen=True):
     """A kind and the parts that name one record of it; ``key`` is its place in the state map."""
 
     kind: str

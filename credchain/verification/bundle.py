@@ -45,7 +45,8 @@ class ScopeEntry(Record, frozen=True, omit_defaults=False):
 
     def __post_init__(self) -> None:
         check_text(self.category, "category", max_bytes=64)
-        check_texts(self.claims, "claims")
+        if self.claims:
+            check_texts(self.claims, "claims")
 
 
 _MOST: Final = Meta(max_length=LIMITS.bundle_credentials)

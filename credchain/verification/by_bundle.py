@@ -120,9 +120,8 @@ def verify_bundle(question: BundleQuestion, state: ProvedState) -> Statement:
         credentials.extend(results)
         if dossier is None:
             absent.append(name)
-        if name == IDENTITY or name in [each.category for each in body.scope]:
-            standings.append(tuple(each.standing for each in results))
-            undisclosed |= not any(each.standing is Standing.IN_FORCE and each.presented for each in results)
+        standings.append(tuple([each.standing for each in results]))
+        undisclosed |= not any(each.standing is Standing.IN_FORCE and each.presented for each in results)
     strangers = [
         *(_unreadable(each, standpoint, whole, question) for each in presented if each.credential is None),
         *(_stranger(each, standpoint, whole, question) for each in rest.values()),
@@ -135,16 +134,13 @@ def verify_bundle(question: BundleQuestion, state: ProvedState) -> Statement:
         for each in body.scope
         if question.subject(each.category) is None
     ]
-    every = (
-        certified,
-        fresh,
-        *whole,
-        *(check for each in credentials for check in each.checks),
-        *(proved_absent(name) for name in absent),
-        *unopened,
-    )
+    every = [certified, fresh, *whole]
+    for each in credentials:
+        every.extend(each.checks)
+    every.extend(proved_absent(name) for name in absent)
+    every.extend(unopened)
     findings = Findings(
-        checks=every,
+        checks=tuple(every),
         standings=tuple(standings),
         credentials=sum(1 for each in credentials if each.presented),
         adverse=any(each.standing is Standing.ADVERSE for each in credentials),

@@ -6,9 +6,7 @@ The numbers are shared by code, results and documentation (PROTOCOL.md, checklis
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -100,8 +98,7 @@ def worst(checks: Iterable[Check]) -> dict[int, Check]:
     return found
 
 
-@dataclass(frozen=True)
-class Findings:
+class Findings(msgspec.Struct, frozen=True):
     """All that a verdict follows from.
 
     ``checks`` are those of every credential and of the whole; ``standings`` hold, for each required
@@ -116,13 +113,6 @@ class Findings:
     adverse: bool
     grant_ended: bool = False
     undisclosed: bool = False
-
-    @cached_property
-    def _failed(self) -> frozenset[int]:
-        return frozenset([each.id for each in self.checks if each.outcome is Outcome.FAIL])
-
-    def failed(self, *numbers: int) -> bool:
-        return not self._failed.isdisjoint(numbers)
 
     def lists_only_not_current(self) -> bool:
         """A required category with entries to judge, and none of them current."""
@@ -139,16 +129,24 @@ class Findings:
 
 _GOOD: Final = frozenset((Outcome.PASS, Outcome.NOT_APPLICABLE))
 
-_RULES: Final[tuple[tuple[Callable[[Findings], bool], Verdict], ...]] = (
-    (lambda found: found.failed(*PRESENTERS), Verdict.INVALID),
-    (lambda found: found.failed(ISSUER_AUTHORISED), Verdict.UNTRUSTED),
-    (lambda found: found.adverse, Verdict.ADVERSE),
-    (lambda found: found.grant_ended or found.lists_only_not_current(), Verdict.NOT_CURRENT),
-    (lambda found: not found.established(), Verdict.NOT_ESTABLISHED),
+_RULES: Final[tuple[tuple[Callable[[Findings, frozenset[int]], bool], Verdict], ...]] = (
+    (lambda _, failed: not failed.isdisjoint(PRESENTERS), Verdict.INVALID),
+    (lambda _, failed: ISSUER_AUTHORISED in failed, Verdict.UNTRUSTED),
+    (lambda found, _: found.adverse, Verdict.ADVERSE),
+    (lambda found, _: found.grant_ended or found.lists_only_not_current(), Verdict.NOT_CURRENT),
+    (lambda found, _: not found.established(), Verdict.NOT_ESTABLISHED),
 )
-"""First that applies. What no rule names is established; `Findings.established` says what that takes."""
+"""First that applies, by the findings and the numbers of the checks that failed.
+
+What no rule names is established; `Findings.established` says what that takes.
+"""
 
 
 def verdict(findings: Findings) -> Verdict:
     """The verdict (PROTOCOL.md, verdicts): a function of the findings alone."""
-    return next((result for applies, result in _RULES if applies(findings)), Verdict.ESTABLISHED)
+    fail = Outcome.FAIL
+    failed = frozenset([check.id for check in findings.checks if check.outcome is fail])
+    for applies, result in _RULES:
+        if applies(findings, failed):
+            return result
+    return Verdict.ESTABLISHED

@@ -157,7 +157,7 @@ class ProvedState:
     certified: CertifiedHeader
     _values: Mapping[Digest, bytes | None]
     _documents: Mapping[Digest, str]
-    _members: dict[Did, Member | None] = field(default_factory=dict)
+    _members: dict[Did, Member | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def dossier(self, category: str, subject: Digest) -> Dossier | None:
         """The whole dossier, or None where it is proved that there is none."""

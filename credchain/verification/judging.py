@@ -124,15 +124,15 @@ def check_signature(credential: Credential, entry: Entry) -> Check:
 
 def check_attested(credential: Credential, entry: Entry, category: str, subject: Digest) -> Check:
     """Check 6: digest, category, subject, issuer and dates equal the ledger's entry."""
-    compared = {
-        "digest": credential.digest == entry.credential,
-        "vct": credential.category == category,
-        "sub": credential.subject == subject,
-        "iss": credential.issuer == entry.issuer,
-        "nbf": credential.valid_from == entry.valid_from,
-        "exp": credential.valid_until == entry.valid_until,
-    }
-    wrong = [name for name, equal in compared.items() if not equal]
+    compared = (
+        ("digest", credential.digest, entry.credential),
+        ("vct", credential.category, category),
+        ("sub", credential.subject, subject),
+        ("iss", credential.issuer, entry.issuer),
+        ("nbf", credential.valid_from, entry.valid_from),
+        ("exp", credential.valid_until, entry.valid_until),
+    )
+    wrong = [name for name, ours, theirs in compared if ours != theirs]
     if wrong:
         return Check(
             numbers.ATTESTED,
@@ -215,7 +215,8 @@ def judged(
     presented: bool = True,
 ) -> CredentialResult:
     """The entry's result, its own verdict included."""
-    shown = not any(each.outcome is Outcome.FAIL and each.id in NOTHING_SHOWN_AFTER for each in checks)
+    fail = Outcome.FAIL
+    shown = not [each for each in checks if each.outcome is fail and each.id in NOTHING_SHOWN_AFTER]
     findings = Findings(checks, ((where,),), 1, where is Standing.ADVERSE)
     return CredentialResult(
         category=category.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -101,7 +102,7 @@ class Statement:
         }
 
 
-def summarise(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+def summarise(checks: Iterable[Check]) -> tuple[Check, ...]:
     """One check a number, the worst of all credentials; a number nobody checked is not applicable."""
     found = worst(checks)
     return tuple(
