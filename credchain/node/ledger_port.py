@@ -248,7 +248,7 @@ class LedgerPort:
         return self._store.member_names(role, after, at_most)
 
     def _prove(self, key: StateKey) -> ProvedValue:
-        return ProvedValue(key.key, self._store.value(key.key), self._tip.state_map.prove(key.key))
+        return ProvedValue(key.key, self._tip.state_map.prove(key.key), self._store.value(key.key))
 
     def _member(self, did: Did) -> Member | None:
         return State(self._store).member(did)
