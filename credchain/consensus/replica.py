@@ -90,6 +90,7 @@ class Instance:
     """What is known of one height. It begins empty (but for the record) and ends with the commit."""
 
     setting: Setting
+    own: int | None
     opened: Millis
     votes: Votes
     view: View
@@ -235,7 +236,8 @@ class Replica:
     def _open(self, chain: Chain) -> Instance:
         """The next height, with what the record says was done at it before a crash."""
         setting = Setting(chain, self._headers, self._verify)
-        at = Instance(setting, self._now.monotonic, Votes(setting.quorum), setting.first)
+        own = chain.validators.index_of(self._identity.did)
+        at = Instance(setting, own, self._now.monotonic, Votes(setting.quorum), setting.first)
         if self._record is None:
             return at
         record = self._record = safety.open_height(self._record, setting.height, setting.first)
@@ -271,7 +273,8 @@ class Replica:
 
     @property
     def _own(self) -> int | None:
-        return self._instance.setting.chain.validators.index_of(self._identity.did)
+        """Its index among this height's validators; None for a follower."""
+        return self._instance.own
 
     @property
     def _said(self) -> Record | None:

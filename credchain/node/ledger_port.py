@@ -135,7 +135,8 @@ class LedgerPort:
         try:
             return self.validate(block, holds)
         except (InvalidInput, Rejected, ProofError) as problem:
-            logger.warning("refused_block height=%d reason=%s", header.height, problem.message)
+            why = problem.rule if isinstance(problem, Rejected) else problem.field
+            logger.warning("refused_block height=%d reason=%s", header.height, why)
             return Outcome.INVALID
 
     def commit(self, executed: ExecutedBlock, certificate: Certificate) -> CertifiedHeader:
