@@ -168,7 +168,7 @@ class Driver:
             try:
                 message = decode_message(content)
             except InvalidInput as problem:
-                logger.warning("bad_message validator=%d reason=%s", sender, problem.message)
+                logger.warning("bad_message validator=%d at=%s", sender, problem.field)
                 return
             if hasattr(message, "height"):
                 self._heard[sender] = (self._heard[sender][0], int(message.height) - 1)

@@ -135,7 +135,8 @@ class LedgerPort:
         try:
             return self.validate(block, holds)
         except (InvalidInput, Rejected, ProofError) as problem:
-            logger.warning("refused_block height=%d reason=%s", header.height, problem.message)
+            why = problem.rule if isinstance(problem, Rejected) else problem.field
+            logger.warning("refused_block height=%d reason=%s", header.height, why)
             return Outcome.INVALID
 
     def commit(self, executed: ExecutedBlock, certificate: Certificate) -> CertifiedHeader:
@@ -248,7 +249,7 @@ class LedgerPort:
         return self._store.member_names(role, after, at_most)
 
     def _prove(self, key: StateKey) -> ProvedValue:
-        return ProvedValue(key.key, self._store.value(key.key), self._tip.state_map.prove(key.key))
+        return ProvedValue(key.key, self._tip.state_map.prove(key.key), self._store.value(key.key))
 
     def _member(self, did: Did) -> Member | None:
         return State(self._store).member(did)

@@ -41,6 +41,8 @@ class Violation(AssertionError):
 
 SKEW = 2_000
 """Milliseconds by which an honest clock may differ from the true time; up to f wrong ones beside."""
+MOST_VIEW = 1_000
+"""More views than a schedule has time for: higher is where a liar wants the others."""
 MEMORY_EACH_STEPS = 200
 """How often what a replica holds is counted."""
 
@@ -95,6 +97,8 @@ class Oracles:
                 self.broken(machine, f"its record went back from height {before.height} to {record.height}")
             if record.height == before.height and record.floor < before.floor:
                 self.broken(machine, f"its floor sank from {before.floor} to {record.floor}")
+        if record.floor > MOST_VIEW:
+            self.broken(machine, f"is in view {record.floor}: liars chose it")
         for vote in record.votes:
             if vote not in life.stored:
                 self._new_vote(machine, life, before, record, vote)

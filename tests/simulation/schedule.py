@@ -108,7 +108,10 @@ def run_schedule(
 def draw_cast(seed: int, rng: random.Random, validators: int | None, real_keys: bool) -> Cast:
     n = SMALLEST + seed % (LARGEST - SMALLEST + 1) if validators is None else validators
     f = faults(n)
-    faulty = rng.sample(range(n), rng.choice((0, f, f, rng.randint(0, f))))
+    count = rng.choice((0, f, f, rng.randint(0, f)))
+    # The first primaries more often than others: whoever never leads cannot lie about blocks.
+    faulty = list(range(count)) if rng.random() < 0.4 else rng.sample(range(n), count)
+    rng.shuffle(faulty)
     twins = rng.choice((0, rng.randint(0, len(faulty))))
     start = LIMITS.rotation - rng.randint(1, 6) if rng.random() < 0.1 else 0
     return Cast(

@@ -20,6 +20,7 @@ FIELDS: Final = frozenset(
         *("ahead_ms", "api", "at", "bytes", "connected", "count", "error", "from", "height", "host", "kind"),
         *("name", "peer", "primary", "refused", "route", "seconds", "to", "transactions", "validator"),
         *("validators", "view", "version", "target", "state", "block", "reason", "size", "port", "waited_ms"),
+        *("waiting", "proposer"),
     )
 )
 """What events may carry: numbers, places in our code, names of organisations, digests of blocks. A new
