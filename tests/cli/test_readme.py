@@ -190,7 +190,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
             env=environment_of_a_reader(),
         )
         try:
-            shell.wait(4 * PATIENCE)
+            shell.wait(8 * PATIENCE)
         finally:
             if shell.poll() is None:
                 shell.kill()
