@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -9,20 +10,18 @@ from pathlib import Path
 import typer
 from typer.exceptions import TyperException
 
-from . import demo, hospital, issuer, member, operator, wallet
 from .exit_codes import ExitCode
 from .output import note, print_error, reader_gone
+from .roles import Roles
 
 app = typer.Typer(
     name="credchain",
+    cls=Roles,
     help="Credentials of radiologists: attested once by their issuers, verified anywhere with proofs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-for role in (demo, hospital, issuer, wallet, member, operator):
-    role.register(app)
 
 
 def _version(value: bool) -> None:
@@ -92,6 +91,8 @@ def main() -> None:
         except (BrokenPipeError, ValueError):
             # Else Python would complain at its end, with an exit code of its own.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    # All is done and written: at its end Python need not search all that was imported for garbage.
+    gc.freeze()
     sys.exit(code)
 
 

@@ -14,6 +14,10 @@ from credchain.errors import CredchainError
 from .exit_codes import code_of
 
 _WIDTH_OF_A_PIPE = 200
+_GAP = "   "
+"""Between two columns of a table."""
+_FIRST_COMBINING = "\u0300"
+"""Characters before it take one column each, once `printable` has seen them."""
 _WHOLE = frozenset(
     ("attestation", "category", "verdict", "status", "from", "until", "NPI", "height", "claim", "check")
 )
@@ -68,6 +72,25 @@ def print_error(problem: CredchainError, *, as_json: bool) -> int:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table for people, cells whole; on a terminal that is too narrow for it, a block a row."""
+    cells = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
+    styled = sys.stdout.isatty() or os.environ.get("FORCE_COLOR")
+    if not styled and _is_simple(table := [columns, *cells]):
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        if (width := sum(widths) + len(_GAP) * (len(columns) - 1)) <= _WIDTH_OF_A_PIPE:
+            lines = [_GAP.join(map(str.ljust, row, widths)) for row in table]
+            say("\n".join([lines[0], "─" * width, *lines[1:]]))
+            return
+    _print_by_rich(columns, cells)
+
+
+def _is_simple(table: Sequence[Sequence[str]]) -> bool:
+    """Whether each character takes one column, as Latin letters do, and our line can be written."""
+    text = "".join(each for row in table for each in row)
+    return (sys.stdout.encoding or "").lower() == "utf-8" and max(text, default="") < _FIRST_COMBINING
+
+
+def _print_by_rich(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """The same table, bold on a terminal, and folded where it is too wide. Rich is slow to import."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -75,7 +98,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
     terminal = sys.stdout.isatty()
     console = Console(file=sys.stdout, highlight=False, width=None if terminal else _WIDTH_OF_A_PIPE)
-    cells = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
     if _least_width(columns, cells) > console.width:
         for row in cells:
             print_pairs([(column, cell) for column, cell in zip(columns, row, strict=True) if cell])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import getpass
 import inspect
 import os
 import sys
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from .output import note, print_error, reader_gone
+from .parameters import Command
 
 if TYPE_CHECKING:
     from credchain.certificates import Millis
@@ -128,6 +127,8 @@ class Session:
                 field="passphrase",
                 hint="give --passphrase-file FILE or set CREDCHAIN_PASSPHRASE",
             )
+        import getpass
+
         typed = getpass.getpass("Passphrase: ")
         if confirm and getpass.getpass("Passphrase again: ") != typed:
             raise InvalidInput("the two passphrases differ", field="passphrase", hint="try again")
@@ -182,6 +183,7 @@ class Session:
 
     def run(self, work: Awaitable[T]) -> T:
         """Run the asynchronous part of a command."""
+        import asyncio
 
         async def whole() -> T:
             return await work
@@ -225,7 +227,7 @@ def command(
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}
         epilog = f"Example:  {example}"
-        app.command(name, rich_help_panel=panel, epilog=epilog)(run)
+        app.command(name, cls=Command, rich_help_panel=panel, epilog=epilog)(run)
         return function
 
     return register

@@ -147,6 +147,7 @@ class Replica:
         self._halted: str | None = None
         self._now = now
         self._effects: list[Effect] = []
+        self._last: tuple[Setting, Votes] | None = None
         self._instance = self._open(chain)
 
     # --- outside ------------------------------------------------------------------------------
@@ -185,6 +186,13 @@ class Replica:
             None if self._lost is None else self._lost.waits_for(at.setting.quorum),
             self._halted,
         )
+
+    def last_signers(self) -> tuple[int, ...] | None:
+        """Whose COMMITs for the last block are known here, also those that came after its certificate;
+        None where the block was fetched. For operators only."""
+        if self._last is None:
+            return None
+        return self._last[1].voters(COMMIT, self._instance.setting.chain.digest)
 
     def step(self, event: Input, now: Now) -> list[Effect]:
         """Take in one event; the effects that follow, in their order."""
@@ -239,6 +247,8 @@ class Replica:
         return at
 
     def _committed(self, chain: Chain) -> None:
+        at = self._instance
+        self._last = None if self._catch_up.blocks else (at.setting, at.votes)
         self._catch_up.committed()
         self._pace.block_committed(self._now.monotonic)
         self._instance = self._open(chain)
@@ -309,6 +319,8 @@ class Replica:
         if height < self.height:
             if isinstance(message, ViewChange | NewView):
                 self._help(sender, height)
+            elif isinstance(message, Vote) and height == self.height - 1:
+                self._add_late_vote(message)
             return
         if height > self.height:
             self._catch_up.heights[sender] = max(self._catch_up.heights.get(sender, 0), height - 1)
@@ -352,6 +364,14 @@ class Replica:
             return False
         at.votes.add(vote)
         return True
+
+    def _add_late_vote(self, vote: Vote) -> None:
+        """A COMMIT of the last height: for operators, who ask whose signatures are missing."""
+        if vote.phase != COMMIT or self._last is None:
+            return
+        setting, votes = self._last
+        if votes.get(COMMIT, vote.validator, vote.view) is None and setting.signature_holds(vote):
+            votes.add(vote)
 
     def _accuse(self, first: Signed, second: Signed) -> None:
         key = statement_key(first)

@@ -53,5 +53,13 @@ class Votes:
                 return block, certificate
         return None
 
+    def voters(self, phase: str, block: Digest) -> tuple[int, ...]:
+        """Who voted so for this block in any view, ascending."""
+        return tuple(
+            validator
+            for (voted, validator), views in sorted(self._votes.items())
+            if voted == phase and any(vote.block == block for vote in views.values())
+        )
+
     def __len__(self) -> int:
         return sum(len(views) for views in self._votes.values())

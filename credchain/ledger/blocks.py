@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from .. import keys, merkle
 from ..certificates import Certificate, Height, Millis, ValidatorSet, View, check_certificate
 from ..encoding import DIGEST_BYTES, Digest, Fields, Value, decode, digest, encode
 from ..errors import InvalidInput, ProofError
 from ..keys import Did
-from .transactions import MAX_BYTES, Transaction
+
+if TYPE_CHECKING:
+    from .transactions import Transaction
 
 VERSION = 1
 
@@ -99,6 +102,9 @@ class Block:
     @staticmethod
     def decode(data: bytes, known: Mapping[bytes, Transaction] | None = None) -> Block:
         """``known`` are transactions by their wire bytes that need no decoding again."""
+        # Imported here: who verifies headers only needs no transactions.
+        from .transactions import Transaction
+
         header, transactions = split_block(data)
         before = known or {}
         return Block(
@@ -109,6 +115,7 @@ class Block:
 
 def split_block(data: bytes) -> tuple[bytes, tuple[bytes, ...]]:
     """(header bytes, each transaction's bytes) of a block; InvalidInput if it is none."""
+    from .transactions import MAX_BYTES
 
     def one(item: object, field: str) -> bytes:
         if type(item) is not bytes or len(item) > MAX_BYTES:

@@ -13,9 +13,9 @@ from .. import keys
 from ..certificates import Millis
 from ..encoding import Digest, Fields, Value, digest, encode
 from ..errors import InvalidInput
-from ..keys import Did
 from ..limits import LIMITS
 from .cards import CARD_BYTES
+from .identifiers import attestation_id as attestation_id  # noqa: PLC0414  # offered here as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,24 +175,6 @@ def read_operation(fields: Fields) -> Operation:
             hint=f"known are {', '.join(_READERS)}",
         )
     return reader(fields)
-
-
-def attestation_id(
-    network: Digest, issuer: Did, category: str, subject: Digest, credential: Digest
-) -> Digest:
-    """The id of an attestation: the same credential attested again has the same id."""
-    return digest(
-        "attestation",
-        encode(
-            {
-                "network": network,
-                "issuer": issuer,
-                "category": category,
-                "subject": subject,
-                "credential": credential,
-            }
-        ),
-    )
 
 
 def note_digest(salt: bytes, text: str) -> Digest:

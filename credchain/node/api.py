@@ -107,7 +107,7 @@ class Api:
 
     async def get_metrics(self, request: web.Request) -> web.Response:
         counts = await self.call(self.ledger.counts)
-        text = self.metrics.render(self.ledger.tip, counts, len(self.pool), self.pool.operations)
+        text = self.metrics.render(self.ledger.tip, counts, await self.report.json())
         return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def openapi(self, request: web.Request) -> web.Response:

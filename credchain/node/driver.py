@@ -91,13 +91,13 @@ class Safety(Protocol):
 
 @dataclass
 class CommitLog:
-    """Who signed the last certificates, for operators: the indexes missing from each."""
+    """Who signed the last blocks, for operators: the indexes missing from each, whose COMMIT did not
+    come before the block after it was final. Blocks that were fetched say nothing of it."""
 
     missing: list[tuple[int, ...]] = field(default_factory=list)
 
-    def add(self, certificate: Certificate, validators: int) -> None:
-        signed = {index for index, _ in certificate.signatures}
-        self.missing.append(tuple(each for each in range(validators) if each not in signed))
+    def add(self, signers: tuple[int, ...], validators: int) -> None:
+        self.missing.append(tuple(each for each in range(validators) if each not in signers))
         del self.missing[: -LIMITS.certificates_shown]
 
     def count(self, index: int) -> int:
@@ -346,9 +346,11 @@ class Driver:
     async def _commit(self, block: Digest, certificate: Certificate) -> list[Input]:
         executed = self._executed[block]
         validators = len(self._ledger.tip.validators.members)
+        signers = self.replica.last_signers()
+        if signers is not None:
+            self.commits.add(signers, validators)
         chain, room = await self._on_ledger(lambda: self._store(executed, certificate))
         self._executed.clear()
-        self.commits.add(certificate, validators)
         for each in executed.block.transactions:
             self._pool.settle(each.id, None)
         header = executed.block.header

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -76,6 +75,8 @@ def read_text(path: Path, what: str, *, at_most: int) -> str:
 
 def parse_toml(text: str, what: str) -> dict[str, Any]:
     """A TOML document; InvalidInput names the file and the line."""
+    import tomllib
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:

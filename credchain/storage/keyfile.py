@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import secrets
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from nacl import bindings
+from nacl.exceptions import CryptoError
 
 from .. import keys
 from ..credentials.categories import canonical_json, parse_json
@@ -29,6 +31,8 @@ PASSES: Final = 3
 MEMORY: Final = 64 * 2**20
 _MOST_MEMORY: Final = 2**30
 _SALT_BYTES: Final = 16
+_NONCE_BYTES: Final = 24
+"""It stands before the sealed content, as PyNaCl's SecretBox writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class KeyPair:
     @staticmethod
     def generate(private_categories: Iterable[str] | None = None) -> KeyPair:
         """New keys; with private categories, a radiologist's."""
+        import secrets
+
         subjects = None
         if private_categories is not None:
             subjects = HolderSubjects.of(secrets.token_bytes(SECRET_BYTES), private_categories)
@@ -104,6 +110,8 @@ def write_keys(path: Path, pair: KeyPair, passphrase: str) -> None:
 
 def write_box(path: Path, file_format: str, did: Did, content: bytes, passphrase: str) -> None:
     """A new file that the passphrase opens; in clear it names only its format and whose it is."""
+    import secrets
+
     from nacl.secret import SecretBox
 
     if not passphrase:
@@ -138,9 +146,6 @@ def read_keys(path: Path, passphrase: str) -> KeyPair:
 
 def read_box(path: Path, file_format: str, passphrase: str, *, at_most: int) -> tuple[Did, bytes]:
     """(whose it is, the content); InvalidInput for a damaged file or a wrong passphrase."""
-    from nacl.exceptions import CryptoError
-    from nacl.secret import SecretBox
-
     document = _read(path, file_format, at_most)
     did = keys.check_did(_text(document, "did", path), "did")
     kdf = document.get("kdf")
@@ -156,17 +161,18 @@ def read_box(path: Path, file_format: str, passphrase: str, *, at_most: int) -> 
         box = base64.b64decode(_text(document, "box", path), validate=True)
     except (ValueError, binascii.Error):
         raise _damaged(path, "box") from None
-    if len(salt) != _SALT_BYTES or len(box) < SecretBox.NONCE_SIZE + SecretBox.MACBYTES:
+    if len(salt) != _SALT_BYTES or len(box) < _NONCE_BYTES + bindings.crypto_secretbox_MACBYTES:
         raise _damaged(path, "box")
     try:
-        content = SecretBox(_derive(passphrase, salt, passes, memory)).decrypt(box)
+        key = _derive(passphrase, salt, passes, memory)
+        content: bytes = bindings.crypto_secretbox_open(box[_NONCE_BYTES:], box[:_NONCE_BYTES], key)
     except CryptoError:
         raise InvalidInput(
             f"the passphrase does not open {path}",
             field="passphrase",
             hint="check CREDCHAIN_PASSPHRASE or --passphrase-file; the file may also be damaged",
         ) from None
-    return did, bytes(content)
+    return did, content
 
 
 def check_private(path: Path) -> None:
@@ -210,11 +216,11 @@ def _damaged(path: Path, field: str) -> InvalidInput:
 
 
 def _derive(passphrase: str, salt: bytes, passes: int, memory: int) -> bytes:
-    from nacl.pwhash import argon2id
-
     try:
         secret = passphrase.encode()
     except UnicodeEncodeError as problem:
         raise InvalidInput("the passphrase is not UTF-8 text", field="passphrase") from problem
-    key: bytes = argon2id.kdf(32, secret, salt, opslimit=passes, memlimit=memory)
+    key: bytes = bindings.crypto_pwhash_alg(
+        32, secret, salt, passes, memory, bindings.crypto_pwhash_ALG_ARGON2ID13
+    )
     return key

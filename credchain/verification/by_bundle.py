@@ -19,8 +19,8 @@ from ..encoding import Digest
 from ..errors import CredchainError, InvalidInput, ProofError
 from ..keys import Did
 from ..ledger.codes import IDENTITY, PURPOSES, RADIOLOGIST
+from ..ledger.identifiers import attestation_id
 from ..ledger.network import Network
-from ..ledger.operations import attestation_id
 from ..ledger.records import Dossier, Entry, Member
 from ..limits import LIMITS
 from . import checks as numbers

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from credchain.cli import roles
 from credchain.cli.main import app
 from credchain.cli.member import PANEL as MEMBER_PANEL
 from credchain.cli.session import COMMON
@@ -483,6 +484,12 @@ def commands() -> dict[str, Any]:
 
     look(get_command(app), ())
     return found
+
+
+def test_the_program_lists_what_the_roles_register() -> None:
+    names = [(role, name) for name, role in roles.ROLE_OF.items()]
+    registered = [(role, name) for role in {each for each, _ in names} for name in roles.commands_of(role)]
+    assert sorted(names) == sorted(registered)
 
 
 COMMON_OPTIONS: Final = ("--home", "--network", "--node", "--passphrase-file", "--json", "--yes")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +18,7 @@ from sd_jwt.verifier import SDJWTVerifier
 from credchain.credentials.sdjwt import parse
 from credchain.keys import key_of
 from credchain.verification.bundle import MAGIC
-from tests.network.node_process import free_port
+from tests.network.node_process import environment, free_port
 
 from .network import BOARD, HOSPITAL, RFC3339, SampleNetwork, quick
 from .wallet_helpers import (
@@ -351,6 +353,34 @@ def test_offline_names_its_age(network: SampleNetwork, bundle: Path, tmp_path: P
     assert (done.code, done.json["verdict"]) == (0, "established")
     assert done.json["as_of"]["height"] <= verify(network, bundle, home=home).json["as_of"]["height"]
     assert done.json["as_of"]["time"] in check(done, 3)["detail"]
+
+
+NOT_FOR_A_BUNDLE: Final = {
+    *("aiohttp", "asyncio", "concurrent", "email", "http", "logging", "socket", "ssl"),  # no node is asked
+    *("sqlite3", "sqlite_utils", "tempfile", "tomllib", "secrets", "random"),  # no database, no new file
+    *("pydantic", "pydantic_core", "rich", "click"),  # Typer's, for what is neither text nor a pipe
+    *("cryptography", "jsonschema", "prometheus_client", "platformdirs", "importlib.metadata"),
+    *(f"credchain.{each}" for each in ("client", "node", "issuing", "wallet", "mailbox", "consensus")),
+    *("credchain.ledger.operations", "credchain.ledger.execution", "credchain.verification.by_npi"),
+    *(f"credchain.cli.{each}" for each in ("demo", "issuer", "wallet", "member", "operator")),
+}
+
+
+def test_offline_imports_only_what_it_needs(network: SampleNetwork, bundle: Path) -> None:
+    """Twice the time of importing Typer is the bound on the whole call: each of these would be too much."""
+    program = (
+        "import sys; from credchain.cli.main import run; code = run(sys.argv[1:]); "
+        "print(*sys.modules, file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "verify", bundle, "--offline", "--max-age", "7d"],
+        env=environment(CREDCHAIN_HOME=str(network.hospital)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("ESTABLISHED")
+    assert NOT_FOR_A_BUNDLE & set(done.stderr.split()) == set()
 
 
 def test_an_older_bundle_is_not_believed_after_a_later_look(
