@@ -264,6 +264,7 @@ class Validator:
         try:
             code = self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
+            self.kill()
             raise AssertionError(f"{self.name} did not stop: {self.said()[-2000:]}") from None
         assert code == 0, f"{self.name} stopped with {code}: {self.said()[-2000:]}"
 
