@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-
 from credchain.cli.exit_codes import ExitCode
 
 from credchain.certificates import Millis
@@ -116,9 +115,7 @@ def test_the_clock_of_one_is_an_hour_off(network: ValidatorNetwork, offset: int)
         wrong.wait_up()
         network.caught_up(wrong)
         since = network.height()
-        wait_until(
-            lambda: _has_led(network, wrong, since), "its turn to lead", patience=CATCH_UP_PATIENCE
-        )
+        wait_until(lambda: _has_led(network, wrong, since), "its turn to lead", patience=CATCH_UP_PATIENCE)
         network.committed(5)
         load.more(20)
         wrong.stop()

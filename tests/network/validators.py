@@ -21,9 +21,9 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
 from pathlib import Path
@@ -34,7 +34,6 @@ from credchain.client import Client
 from credchain.encoding import Digest
 from credchain.errors import CredchainError, NetworkError
 from credchain.ledger.blocks import CertifiedHeader, Header, Receipt
-from credchain.ledger.network import Network
 from credchain.ledger.operations import Attest
 from credchain.ledger.transactions import Transaction
 from credchain.limits import LIMITS, MINUTE, SECOND
@@ -427,9 +426,7 @@ class ValidatorNetwork:
         if status is None:
             return False
         wanted = {each.index for each in others} or range(len(self.validators))
-        return all(
-            each["connected"] for index, each in enumerate(status["validators"]) if index in wanted
-        )
+        return all(each["connected"] for index, each in enumerate(status["validators"]) if index in wanted)
 
     def primary(self) -> Validator:
         """Whom most of those that answer take for the primary of the height they work on."""
@@ -484,7 +481,7 @@ class ValidatorNetwork:
         )
         keys = self.issuer
         expiry = Millis(now() + 10 * MINUTE)
-        return Transaction.sign(self.network.id, keys.did, keys.signing, expiry, [operation])
+        return Transaction.sign(self.network.id, keys.did, keys.signing, expiry, (operation,))
 
     @contextmanager
     def load(self, senders: int = 4, pause: float = 0.02) -> Iterator[Load]:
