@@ -108,7 +108,11 @@ class Impostor:
 
     def start(self) -> None:
         self.loop.run(self.peers.start())
-        wait_until(lambda: all(each.connected for each in self.peers.status()), "the impostor's links")
+        alive = [each.index for each in self.network if each.running]
+        wait_until(
+            lambda: all(each.connected for each in self.peers.status() if each.index in alive),
+            "the impostor's links",
+        )
 
     def stop(self) -> None:
         self.loop.run(self.peers.stop())
@@ -213,7 +217,7 @@ def test_frames_that_are_too_large(network: ValidatorNetwork) -> None:
                 assert own.loop.run(_send_too_large(own, victim)), "the link did not end"
         network.committed(10, others)
         load.more(20)
-        assert all("frame" in each.said() and "large" in each.said() for each in others)
+        assert all("frames_are_broken" in each.said() for each in others)
     with network.load() as after:
         _back(network, place)
         after.more(5)
