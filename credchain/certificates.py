@@ -10,10 +10,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NewType
+from typing import Annotated, NewType
+
+from msgspec import Meta
 
 from . import keys
-from .encoding import Digest, Fields, Value, check_ascending, decode, digest, encode
+from .encoding import (
+    BYTES_64,
+    NATURAL,
+    Digest,
+    Fields,
+    Record,
+    Value,
+    check_ascending,
+    decode,
+    decode_record,
+    digest,
+    encode,
+)
 from .errors import InvalidInput, ProofError
 from .keys import Did, PublicKey
 from .limits import LIMITS
@@ -112,25 +126,26 @@ class Certificate:
         if any(left >= right for left, right in itertools.pairwise(indexes)):
             raise InvalidInput("a validator signs a certificate once, in order", field="signatures")
 
-    def fields(self) -> dict[str, Value]:
-        signatures = [{"signature": each, "validator": index} for index, each in self.signatures]
-        return {"signatures": signatures, "view": self.view}
-
     def encode(self) -> bytes:
-        return encode(self.fields())
-
-    @staticmethod
-    def read(fields: Fields) -> Certificate:
-        def one(item: Fields) -> tuple[int, bytes]:
-            index = item.integer("validator", at_most=LIMITS.validators - 1)
-            return index, item.binary("signature", keys.SIGNATURE_BYTES)
-
-        signatures = fields.maps("signatures", one, at_most=LIMITS.validators)
-        return Certificate(View(fields.integer("view")), signatures)
+        commits = tuple(_Commit(each, index) for index, each in self.signatures)
+        return _Certificate(commits, self.view).encode()
 
     @staticmethod
     def decode(data: bytes) -> Certificate:
-        return decode(data, Certificate.read, Certificate.fields, "certificate")
+        found = decode_record(data, _Certificate, "certificate")
+        return Certificate(found.view, tuple((each.validator, each.signature) for each in found.signatures))
+
+
+class _Commit(Record, frozen=True):
+    signature: Annotated[bytes, BYTES_64]
+    validator: Annotated[int, Meta(ge=0, lt=LIMITS.validators)]
+
+
+class _Certificate(Record, frozen=True):
+    """The wire form."""
+
+    signatures: Annotated[tuple[_Commit, ...], Meta(max_length=LIMITS.validators)]
+    view: Annotated[View, NATURAL]
 
 
 def certify(network: Digest, height: Height, view: View, header: Digest, signer: keys.SigningKey) -> bytes:

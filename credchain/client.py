@@ -158,7 +158,7 @@ class Client:
 
             async def one(node: _Node, part: Sequence[tuple[str, Digest]] = part) -> dict[Any, Dossier]:
                 state = await self._state(node, _dossier_path(part, documents=False))
-                return {key: state.dossier(*key) or Dossier(*key) for key in part}
+                return {key: state.dossier(*key) or Dossier(*key, ()) for key in part}
 
             found.update(await self._first(one))
         return found

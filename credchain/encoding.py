@@ -3,8 +3,12 @@
 The profile (PROTOCOL.md, "Bytes"): maps with text keys sorted by their UTF-8 bytes; integers
 0..2^53-1; bytes; text in NFC of characters that Unicode 3.2 assigns, without control, format, private
 and line-separator ones; booleans; lists. No floats, no nil, no extension types; depth at most 8.
-MessagePack itself allows many encodings of one value, so `decode` re-encodes from the typed value and
-compares.
+MessagePack itself allows many encodings of one value, so `decode` and `decode_record` re-encode from
+the typed value and compare.
+
+There are two ways to a typed value. A `Record` says its fields and their bounds in its type, and msgspec
+reads and writes it in C: for what a verifier reads by the dozen. `Fields` reads a map by hand: for what
+needs more than a type.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from functools import cache
 from typing import Any, Final, NewType, TypeVar
 
 import msgpack
+import msgspec
 
 from .errors import InvalidInput
 from .limits import LIMITS
@@ -50,8 +55,12 @@ def _prefix(purpose: str) -> bytes:
 
 def encode(value: Value) -> bytes:
     """The one canonical encoding of a value; InvalidInput names what the profile refuses."""
-    packed: bytes = msgpack.packb(_canonical(value, "value", 1), use_bin_type=True)
-    return packed
+    _check(value, "value", 1)
+    return _WRITER.encode(value)
+
+
+_WRITER: Final = msgspec.msgpack.Encoder(order="sorted")
+"""Maps sorted by the keys' UTF-8 bytes, integers in their shortest form."""
 
 
 def check_text(text: str, field: str, *, max_bytes: int = LIMITS.text_bytes) -> str:
@@ -84,34 +93,33 @@ def printable(text: str) -> str:
     return ascii(text[:60])[1:-1]
 
 
-def _canonical(value: Any, field: str, depth: int) -> Any:
-    """Check against the profile, with maps sorted; the same object where nothing changes."""
+def _check(value: Any, field: str, depth: int) -> None:
+    """InvalidInput for what the profile does not have."""
     kind = type(value)
     if kind is bytes or kind is bool:
-        return value
+        return
     if kind is int:
-        return _check_integer(value, field)
-    if kind is str:
-        return check_text(value, field, max_bytes=LIMITS.message_bytes)
-    if kind is not dict and kind is not list:
+        _check_integer(value, field)
+    elif kind is str:
+        check_text(value, field, max_bytes=LIMITS.message_bytes)
+    elif kind is not dict and kind is not list:
         raise InvalidInput(f"{field} has the type {kind.__name__}, which has no encoding", field=field)
-    if depth > LIMITS.depth:
+    elif depth > LIMITS.depth:
         raise InvalidInput(f"{field} is nested deeper than {LIMITS.depth} levels", field=field)
-    if kind is list:
-        return [_canonical(item, field, depth + 1) for item in value]
-    for key in value:
-        if type(key) is not str:
-            raise InvalidInput(f"{field} has a key that is not text", field=field)
-        check_text(key, field)
-    return {
-        key: _canonical(value[key], key, depth + 1) for key in sorted(value, key=lambda name: name.encode())
-    }
+    elif kind is list:
+        for item in value:
+            _check(item, field, depth + 1)
+    else:
+        for key, item in value.items():
+            if type(key) is not str:
+                raise InvalidInput(f"{field} has a key that is not text", field=field)
+            check_text(key, field)
+            _check(item, key, depth + 1)
 
 
-def _check_integer(value: int, field: str) -> int:
-    if 0 <= value <= LIMITS.max_integer:
-        return value
-    raise InvalidInput(f"{field} is {value}, outside 0..2^53-1", field=field)
+def _check_integer(value: int, field: str) -> None:
+    if not 0 <= value <= LIMITS.max_integer:
+        raise InvalidInput(f"{field} is {value}, outside 0..2^53-1", field=field)
 
 
 def _pairs(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
@@ -177,11 +185,7 @@ def decode(
     value = read(fields)
     fields.finish()
     if encode(write(value)) != data:
-        raise InvalidInput(
-            f"{what} is not in canonical form",
-            field=what,
-            hint="sort the keys, use the shortest integers, leave optional fields out",
-        )
+        raise _not_canonical(what)
     return value
 
 
@@ -289,11 +293,104 @@ class Fields:
         def one(item: Any, field: str) -> str:
             if type(item) is not str:
                 raise InvalidInput(f"{field} must be text", field=field)
-            return check_text(item, field, max_bytes=LIMITS.name_bytes)
+            return item
 
-        values = self.items(name, one, at_most=at_most)
-        check_ascending([value.encode() for value in values], f"{self._what}.{name}")
-        return values
+        return check_texts(self.items(name, one, at_most=at_most), f"{self._what}.{name}")
+
+
+def check_texts(texts: tuple[str, ...], field: str) -> tuple[str, ...]:
+    """A list that means a set of texts: each a name, strictly ascending by UTF-8 bytes."""
+    for index, text in enumerate(texts):
+        check_text(text, f"{field}[{index}]", max_bytes=LIMITS.name_bytes)
+    check_ascending([text.encode() for text in texts], field)
+    return texts
+
+
+NATURAL: Final = msgspec.Meta(ge=0, le=LIMITS.max_integer)
+"""For a field of a `Record`: the integers of the profile."""
+
+BYTES_32: Final = msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)
+"""For a field of a `Record`: a digest, or a public key."""
+
+BYTES_64: Final = msgspec.Meta(min_length=64, max_length=64)
+"""For a field of a `Record`: a signature."""
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A map of the canonical profile. Its type says names, types and bounds of the fields.
+
+    Text is checked by the record's ``__post_init__``, since the profile's rule for text is more than a
+    type (`check_text`). A field with a default is absent where it has it.
+    """
+
+    def encode(self) -> bytes:
+        """The canonical encoding; InvalidInput for what `decode_record` would not read back."""
+        data = self.encode_checked()
+        _read_record(data, type(self), type(self).__name__.lower())
+        return data
+
+    def encode_checked(self) -> bytes:
+        """The same of a record whose parts were all checked before."""
+        return _WRITER.encode(self)
+
+
+R = TypeVar("R", bound=Record)
+
+
+@cache
+def _reader(kind: type[R]) -> msgspec.msgpack.Decoder[R]:
+    return msgspec.msgpack.Decoder(kind)
+
+
+def _read_record(data: bytes, kind: type[R], what: str) -> R:
+    try:
+        record: R = _reader(kind).decode(data)
+    except msgspec.ValidationError as problem:
+        raise _refusal(str(problem), what) from problem
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise InvalidInput(f"{what} is not MessagePack: {problem}", field=what) from problem
+    return record
+
+
+def _refusal(problem: str, what: str) -> InvalidInput:
+    field, message = refused_field(problem)
+    field = f"{what}.{field}" if field and not field.startswith("[") else what + field
+    return InvalidInput(f"{field}: {message}", field=field)
+
+
+def refused_field(problem: str) -> tuple[str, str]:
+    """Field and message of msgspec's ``Expected `int`, got `str` - at `$.keys[0].start```.
+
+    Names in it may be hostile.
+    """
+    message, _, path = problem.partition(" - at `$")
+    _, named, name = message.partition(" field `")
+    field = path.rstrip("`") + (f".{name.rstrip('`')}" if named else "")
+    return printable(field.removeprefix(".")), printable(message.removeprefix("Object "))
+
+
+def decode_record(data: bytes, kind: type[R], what: str, *, max_bytes: int = LIMITS.message_bytes) -> R:
+    """A `Record` from canonical bytes; InvalidInput names the field.
+
+    msgspec lets pass what the types do not forbid: duplicate keys, keys out of order, long-form integers,
+    nil for an absent field. A record has one encoding, so all of it shows where the bytes are compared.
+    """
+    if len(data) > max_bytes:
+        raise InvalidInput(f"{what} is {len(data)} bytes long, at most {max_bytes}", field=what)
+    record = _read_record(data, kind, what)
+    if _WRITER.encode(record) != data:
+        # Of what is refused, a duplicate key and a nil have a name.
+        _check(unpack(data, what, max_bytes=max_bytes), what, 1)
+        raise _not_canonical(what)
+    return record
+
+
+def _not_canonical(what: str) -> InvalidInput:
+    return InvalidInput(
+        f"{what} is not in canonical form",
+        field=what,
+        hint="sort the keys, use the shortest integers, leave optional fields out",
+    )
 
 
 def check_ascending(keys: list[bytes], field: str) -> None:

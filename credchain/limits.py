@@ -69,9 +69,10 @@ class Limits:
     proposal_late: int = 10 * SECOND
     rotation: int = 100
     votes_kept: int = 32
-    bodies_kept: int = 4
     messages_kept: int = 16
     evidence_kept: int = 64
+    new_views_refused: int = 16
+    signatures_known: int = 4_096
     blocks_per_fetch: int = 32
     fetch_bytes: int = 4 * 2**20
     inputs_waiting: int = 1_024

@@ -56,19 +56,20 @@ def check_path(
     """ProofError unless the leaf stands at this index of a tree of this size and root."""
     if not 0 <= index < count:
         raise ProofError(f"an index {index} in a tree of {count}", field="index")
-    rest = list(siblings)
-
-    def climb(start: int, size: int) -> Digest:
-        if size == 1:
-            return leaf_digest
-        split = _split(size)
-        if not rest:
-            raise ProofError("the tree's proof is too short", field="path")
-        sibling = rest.pop()
-        if index - start < split:
-            return _node(tree, climb(start, split), sibling)
-        return _node(tree, sibling, climb(start + split, size - split))
-
-    found = climb(0, count)
-    if rest or found != expected:
+    # RFC 9162, 2.1.3.2: the places of the node and of the last one, level by level.
+    place, last = index, count - 1
+    found = leaf_digest
+    for sibling in siblings:
+        if last == 0:
+            raise ProofError("the leaf is not in the tree as claimed", field="path")
+        if place & 1 or place == last:
+            found = _node(tree, sibling, found)
+            while place & 1 == 0 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            found = _node(tree, found, sibling)
+        place, last = place >> 1, last >> 1
+    if last:
+        raise ProofError("the tree's proof is too short", field="path")
+    if found != expected:
         raise ProofError("the leaf is not in the tree as claimed", field="path")

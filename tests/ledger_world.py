@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -36,6 +36,7 @@ from credchain.limits import DAY, MINUTE
 from credchain.verification.by_npi import Question, verify_npi
 from credchain.verification.evidence import Answer, ProvedValue, open_answer
 from credchain.verification.statement import Statement
+from tests.values import replace
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -464,7 +465,7 @@ class World:
         self.commit([self.transaction(by or ISSUER_OF[attested.category], operation)])
 
     def prove(self, key: StateKey) -> ProvedValue:
-        return ProvedValue(key.key, self.store.get(key.key), self.tip.state_map.prove(key.key))
+        return ProvedValue(key.key, self.tip.state_map.prove(key.key), self.store.get(key.key))
 
     def question(self, person: Npi, required: tuple[str, ...] = (), **differing: Any) -> Question:
         """Asked one second after the last block, by one who trusts genesis and has seen nothing."""

@@ -17,8 +17,8 @@ from .messages import Blocks, CertifiedBlock
 _NEVER = Millis(0)
 _PATIENCE = 2 * LIMITS.retransmission
 """How long one peer is waited for."""
-_SHUNNED = 10 * LIMITS.retransmission
-"""How long a peer that failed is not asked while another may have the blocks."""
+_SHUNNED = 3 * LIMITS.retransmission
+"""How long a peer that failed is not asked."""
 
 
 @dataclass
@@ -43,40 +43,43 @@ class CatchUp:
 
     def ask(self, height: Height, now: Millis) -> int | None:
         """The peer to ask for this height now, or None: nobody has it, or an answer is awaited."""
-        if self.blocks:
+        if self.blocks or self.asked is not None:
             return None
-        if self.asked is not None:
-            if now < self.until:
-                return None
-            self.blame(self.asked, now)
-        having = [peer for peer, held in sorted(self.heights.items()) if held >= height]
+        having = [
+            peer
+            for peer, held in sorted(self.heights.items())
+            if held >= height and self._shunned.get(peer, _NEVER) <= now
+        ]
         if not having:
             return None
-        # Those that failed come last, the longest ago first; else in turn, so that no peer serves all.
-        turn = sorted(
-            having,
-            key=lambda peer: (
-                max(self._shunned.get(peer, _NEVER) - now, 0),
-                (peer - height // LIMITS.blocks_per_fetch) % (max(having) + 1),
-            ),
-        )
-        self.asked, self.until = turn[0], Millis(now + _PATIENCE)
-        return turn[0]
+        # In turn, so that no peer serves all.
+        peer = having[height // LIMITS.blocks_per_fetch % len(having)]
+        self.asked, self.until = peer, Millis(now + _PATIENCE)
+        return peer
 
-    def receive(self, peer: int, answer: Blocks, height: Height) -> bool:
-        """Take blocks that begin with the height worked on; False if they are of no use here."""
+    def expire(self, now: Millis) -> None:
+        """An answer that did not come in time is not waited for. Called at every step, whatever else
+        goes on: else the deadline would stay in the past."""
+        if self.asked is not None and now >= self.until:
+            self._shun(self.asked, now)
+
+    def receive(self, peer: int, answer: Blocks, height: Height, now: Millis) -> None:
+        """Take blocks that begin with the height worked on; while others wait, they are not needed."""
         skipped = height - answer.height
-        if self.blocks or not 0 <= skipped < len(answer.blocks):
-            return False
-        self.blocks.extend((peer, each) for each in answer.blocks[skipped:])
+        if not self.blocks and 0 <= skipped < len(answer.blocks):
+            self.blocks.extend((peer, each) for each in answer.blocks[skipped:])
+        elif not self.blocks and peer == self.asked:
+            self._shun(peer, now)
         if peer == self.asked:
             self.asked = None
-        return True
 
     def blame(self, peer: int, now: Millis) -> None:
-        """What this peer gave does not hold, or nothing came: forget it, ask another next."""
-        self._shunned[peer] = Millis(now + _SHUNNED)
+        """What this peer gave does not hold: forget it, ask another next."""
         self.blocks.clear()
+        self._shun(peer, now)
+
+    def _shun(self, peer: int, now: Millis) -> None:
+        self._shunned[peer] = Millis(now + _SHUNNED)
         if self.asked == peer:
             self.asked = None
 

@@ -42,13 +42,14 @@ class HeaderFacts:
 
 
 class Headers(Protocol):
-    """How the ledger's bytes are read; both raise InvalidInput. Neither checks more than the form."""
+    """How the ledger's bytes are read; both raise InvalidInput. Neither asks whether they are valid."""
 
     def of_header(self, header: bytes) -> HeaderFacts:
         """The facts in a header's bytes."""
 
     def of_block(self, block: bytes) -> tuple[bytes, HeaderFacts]:
-        """A block's header bytes, and the facts in them."""
+        """A block's header bytes, and the facts in them; InvalidInput also where the rest of the bytes
+        is not the content that the header names: a digest must stand for one body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,9 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Neglected:
-    """The last proposer's blocks leave out a transaction that it has had for longer than the timeout."""
+    """This proposer's blocks leave out a transaction that it has had for longer than the timeout."""
+
+    proposer: Did
 
 
 @dataclass(frozen=True, slots=True)

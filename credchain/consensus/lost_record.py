@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..certificates import Height
+from ..keys import Did
 from .messages import COMMIT, TipQuery, TipReply
 from .setting import Setting
 
@@ -22,15 +23,20 @@ class LostRecord:
     """Collects where others stand, in answers to this run's nonce only: old answers would be too low."""
 
     nonce: bytes
-    replies: dict[int, int] = field(default_factory=dict)
+    replies: dict[Did, int] = field(default_factory=dict)
+    """The first answer of each validator, until there is a quorum of them. Later ones are not counted: in
+    an idle network each would move the goal by the block that was waited for."""
 
     def query(self) -> TipQuery:
         return TipQuery(self.nonce)
 
     def receive(self, sender: int, reply: TipReply, setting: Setting) -> None:
         """Count a proved height; one that only claims to hold nothing counts as 0."""
+        did = setting.members[sender].did
+        if did in self.replies or len(self.replies) >= setting.quorum:
+            return
         if reply.nonce == self.nonce and _proved(reply, setting):
-            self.replies[sender] = max(reply.height, self.replies.get(sender, 0))
+            self.replies[did] = reply.height
 
     def recovered(self, height: int, quorum: int) -> bool:
         """Whether the certified height held is beyond all that may have been signed before."""

@@ -20,6 +20,7 @@ from ..limits import LIMITS
 PREPARE: Final = "prepare"
 COMMIT: Final = "commit"
 PHASES: Final = (PREPARE, COMMIT)
+_CERTIFICATE_BYTES: Final = 200 * LIMITS.validators
 MOST_BYTES: Final = LIMITS.message_bytes
 
 
@@ -102,12 +103,12 @@ class Prepared:
         return self.certificate.view
 
     def fields(self) -> dict[str, Value]:
-        return {"header": self.header, "certificate": self.certificate.fields()}
+        return {"header": self.header, "certificate": self.certificate.encode()}
 
     @staticmethod
     def read(fields: Fields) -> Prepared:
         header = fields.binary("header", at_most=4096)
-        return Prepared(header, fields.nested("certificate", Certificate.read))
+        return Prepared(header, _certificate(fields, "certificate"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ class ViewChange:
         if self.prepared is not None:
             fields["prepared"] = self.prepared.fields()
         if self.parent is not None:
-            fields["parent"] = self.parent.fields()
+            fields["parent"] = self.parent.encode()
         return fields
 
     @staticmethod
@@ -150,7 +151,7 @@ class ViewChange:
             View(fields.integer("view")),
             _validator(fields),
             fields.nested("prepared", Prepared.read) if fields.has("prepared") else None,
-            fields.nested("parent", Certificate.read) if fields.has("parent") else None,
+            _certificate(fields, "parent") if fields.has("parent") else None,
             fields.binary("signature", keys.SIGNATURE_BYTES),
         )
 
@@ -246,11 +247,11 @@ class CertifiedBlock:
     certificate: Certificate
 
     def fields(self) -> dict[str, Value]:
-        return {"block": self.block, "certificate": self.certificate.fields()}
+        return {"block": self.block, "certificate": self.certificate.encode()}
 
     @staticmethod
     def read(fields: Fields) -> CertifiedBlock:
-        return CertifiedBlock(fields.binary("block"), fields.nested("certificate", Certificate.read))
+        return CertifiedBlock(fields.binary("block"), _certificate(fields, "certificate"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +328,7 @@ class TipReply:
         if self.header is not None:
             fields["header"] = self.header
         if self.certificate is not None:
-            fields["certificate"] = self.certificate.fields()
+            fields["certificate"] = self.certificate.encode()
         return fields
 
     @staticmethod
@@ -336,7 +337,7 @@ class TipReply:
             fields.binary("nonce", DIGEST_BYTES),
             fields.integer("height"),
             fields.binary("header", at_most=4096) if fields.has("header") else None,
-            fields.nested("certificate", Certificate.read) if fields.has("certificate") else None,
+            _certificate(fields, "certificate") if fields.has("certificate") else None,
         )
 
 
@@ -390,6 +391,10 @@ def decode_message(data: bytes) -> Message:
         return {"kind": _NAMES[type(message)], "message": message.fields()}
 
     return decode(data, read, write, "message", max_bytes=MOST_BYTES)
+
+
+def _certificate(fields: Fields, name: str) -> Certificate:
+    return Certificate.decode(fields.binary(name, at_most=_CERTIFICATE_BYTES))
 
 
 def _height(fields: Fields) -> Height:

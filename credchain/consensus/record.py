@@ -46,12 +46,13 @@ class Record:
         return next((body for digest, body in self.bodies if digest == block), None)
 
     def with_body(self, block: Digest, body: bytes) -> Record:
-        """The block beside it: on disk before a vote for it. The prepared one stays, old others go."""
+        """The block beside it: on disk before a vote for it, and as long as the vote may be shown:
+        who shows a prepared certificate of it must be given it."""
         if self.body(block) is not None:
             return self
-        kept = [each for each in self.bodies if each[0] == self.prepared_block]
-        others = [each for each in self.bodies if each[0] != self.prepared_block]
-        return replace(self, bodies=(*kept, *others[-LIMITS.bodies_kept :], (block, body)))
+        voted = [each.block for each in self.votes]
+        kept = [each for each in self.bodies if each[0] in voted or each[0] == self.prepared_block]
+        return replace(self, bodies=(*kept, (block, body)))
 
     def with_prepared(self, prepared: Prepared, block: Digest) -> Record:
         """The certificate, if it is of a higher view than the one here."""
@@ -100,7 +101,7 @@ class Record:
                 fields.optional_digest("prepared_block"),
                 fields.nested("view_change", ViewChange.read) if fields.has("view_change") else None,
                 fields.nested("new_view", NewView.read) if fields.has("new_view") else None,
-                fields.items("bodies", body, at_most=LIMITS.bodies_kept + 2),
+                fields.items("bodies", body, at_most=LIMITS.votes_kept + 2),
             )
 
         return decode(data, read, Record.fields, "safety record", max_bytes=2 * LIMITS.message_bytes)
@@ -110,6 +111,8 @@ def sign(
     record: Record, statement: Signed, network: Digest, signer: Callable[[Digest], bytes]
 ) -> tuple[Record, Signed] | None:
     """(the record to store first, the signed statement), or None where it must not be signed."""
+    if may_sign(record, statement) is None:
+        return None
     signed = replace(statement, signature=signer(statement.signed(network)))
     after = may_sign(record, signed)
     return None if after is None else (after, signed)

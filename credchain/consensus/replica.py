@@ -8,10 +8,9 @@ no clock, no randomness and no I/O here: the same inputs give the same effects.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from ..certificates import Certificate, Height, Millis, View
+from ..certificates import Height, Millis, View
 from ..encoding import Digest
+from ..keys import Did
 from ..limits import LIMITS
 from . import record as safety
 from .catch_up import CatchUp
@@ -41,6 +40,7 @@ from .events import (
     Verify,
     Work,
 )
+from .instance import Candidate, Instance, Offer, Standing
 from .lost_record import LostRecord
 from .messages import (
     COMMIT,
@@ -67,57 +67,6 @@ from .view_change import choose, new_view_holds, view_change_holds
 from .votes import Votes
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """The block that the view is about: this validator's own, its primary's, or the re-proposed one."""
-
-    digest: Digest
-    header: bytes
-
-
-@dataclass
-class Instance:
-    """What is known of one height. It begins empty (but for the record) and ends with the commit."""
-
-    setting: Setting
-    opened: Millis
-    votes: Votes
-    view: View
-    changing: bool = False
-    candidate: Candidate | None = None
-    choice: Prepared | None = None
-    new_view: NewView | None = None
-    view_changes: dict[int, ViewChange] = field(default_factory=dict)
-    proposals: dict[int, PrePrepare] = field(default_factory=dict)
-    """Each primary's proposal of the highest view that it sent; considered once that view is entered."""
-    bodies: dict[Digest, bytes] = field(default_factory=dict)
-    executed: dict[Digest, Outcome] = field(default_factory=dict)
-    executing: dict[Digest, None] = field(default_factory=dict)
-    certified: tuple[Digest, Certificate] | None = None
-    beacons: dict[int, Beacon] = field(default_factory=dict)
-    evidence: dict[tuple[str, int, int], None] = field(default_factory=dict)
-    proposing: bool = False
-    committing: bool = False
-    fetches: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a replica stands, for operators and metrics."""
-
-    height: Height
-    view: View
-    primary: int
-    changing: bool
-    opened: Millis
-    heard_view_changes: int
-    behind: int
-    waiting: bool
-    lost: bool
-    waits_for: int | None
-    halted: str | None
-
-
 class Replica:
     """A validator, or (its DID not among the validators) a follower that signs nothing."""
 
@@ -142,8 +91,9 @@ class Replica:
         self._pace = Pacemaker(committed, resend=now.monotonic)
         self._catch_up = CatchUp()
         self._early: dict[int, dict[tuple[str, int, int], Message]] = {}
-        self._served: dict[int, Millis] = {}
+        self._served: dict[tuple[int, str], Millis] = {}
         self._waiting = False
+        self._news = False
         self._halted: str | None = None
         self._now = now
         self._effects: list[Effect] = []
@@ -210,9 +160,9 @@ class Replica:
             case Committed(chain):
                 self._committed(chain)
             case Work(waiting):
-                self._waiting = waiting
-            case Neglected():
-                self._neglected()
+                self._waiting = self._news = waiting
+            case Neglected(proposer):
+                self._neglected(proposer)
             case Tick():
                 self._tick()
         self._apply_rules()
@@ -223,7 +173,8 @@ class Replica:
     def _open(self, chain: Chain) -> Instance:
         """The next height, with what the record says was done at it before a crash."""
         setting = Setting(chain, self._headers, self._verify)
-        at = Instance(setting, self._now.monotonic, Votes(setting.quorum), setting.first)
+        own = chain.validators.index_of(self._identity.did)
+        at = Instance(setting, own, self._now.monotonic, Votes(setting.quorum), setting.first)
         if self._record is None:
             return at
         record = self._record = safety.open_height(self._record, setting.height, setting.first)
@@ -259,7 +210,8 @@ class Replica:
 
     @property
     def _own(self) -> int | None:
-        return self._instance.setting.chain.validators.index_of(self._identity.did)
+        """Its index among this height's validators; None for a follower."""
+        return self._instance.own
 
     @property
     def _said(self) -> Record | None:
@@ -295,11 +247,10 @@ class Replica:
             case Beacon():
                 self._receive_beacon(sender, message)
             case FetchBlocks(height):
-                if height < self.height:
+                if height < self.height and self._now_and_then(sender, "fetch"):
                     self._effects.append(Serve(sender, height))
             case Blocks():
-                if not self._catch_up.receive(sender, message, self.height):
-                    self._nothing_from(sender)
+                self._catch_up.receive(sender, message, self.height, self._now.monotonic)
             case FetchBody():
                 self._serve_body(sender, message)
             case Body(height, block):
@@ -307,7 +258,8 @@ class Replica:
                     self._receive_body(block)
             case TipQuery(nonce):
                 chain = self._instance.setting.chain
-                self._send(TipReply(nonce, chain.height, chain.header, chain.certificate), sender)
+                if self._now_and_then(sender, "tip"):
+                    self._send(TipReply(nonce, chain.height, chain.header, chain.certificate), sender)
             case TipReply():
                 if self._lost is not None and sender != self._own:
                     self._lost.receive(sender, message, self._instance.setting)
@@ -331,25 +283,36 @@ class Replica:
             case Vote():
                 self._add_vote(message)
             case PrePrepare():
-                self._receive_proposal(message)
+                if sender == message.vote.validator:
+                    self._receive_proposal(message)
             case ViewChange():
                 self._add_view_change(message)
             case NewView():
                 self._receive_new_view(message)
 
     def _keep_early(self, sender: int, message: Vote | PrePrepare | ViewChange | NewView) -> None:
-        """A few of each peer, and one proposal at most, since those are large."""
+        """A few of each peer's own, and one proposal and NEW-VIEW at most, since those are large."""
+        said = message.vote if isinstance(message, PrePrepare) else message
+        if said.validator != sender:
+            return
+        large = isinstance(message, PrePrepare | NewView)
+        key = (type(message).__name__, 0, 0) if large else statement_key(said)
         waiting = self._early.setdefault(sender, {})
-        key = ("proposal", 0, 0) if isinstance(message, PrePrepare) else statement_key(message)
         waiting[key] = message
         if len(waiting) > LIMITS.messages_kept:
             del waiting[next(iter(waiting))]
 
     def _help(self, peer: int, height: Height) -> None:
         """Send a laggard the blocks from its height on, at most once in a while."""
-        if self._now.monotonic >= self._served.get(peer, Millis(0)):
-            self._served[peer] = Millis(self._now.monotonic + LIMITS.retransmission // 2)
+        if self._now_and_then(peer, "help"):
             self._effects.append(Serve(peer, height))
+
+    def _now_and_then(self, peer: int, what: str) -> bool:
+        """Whether a peer may have this again: a short question must not draw long answers at will."""
+        if self._now.monotonic < self._served.get((peer, what), Millis(0)):
+            return False
+        self._served[peer, what] = Millis(self._now.monotonic + LIMITS.retransmission // 2)
+        return True
 
     def _add_vote(self, vote: Vote) -> bool:
         """Count a vote whose signature holds; two that contradict each other are evidence."""
@@ -380,16 +343,19 @@ class Replica:
             self._effects.append(Evidence(first.validator, first, second))
 
     def _receive_proposal(self, proposal: PrePrepare) -> None:
-        """Keep the proposal of a view's primary until that view is entered; earlier views are over."""
+        """Keep the proposal of a view's primary, from itself (the signature is over the digest, anybody
+        could put other bytes beside it), until that view is entered; earlier views are over."""
         at = self._instance
         vote = proposal.vote
-        if vote.view < at.view or vote.validator != at.setting.primary(vote.view):
+        if not at.view <= vote.view < at.view + len(at.setting.members):
             return
-        if not self._add_vote(vote):
+        if vote.validator != at.setting.primary(vote.view) or not self._add_vote(vote):
             return
         kept = at.proposals.get(vote.validator)
-        if kept is None or kept.vote.view < vote.view:
-            at.proposals[vote.validator] = proposal
+        if kept is None or kept.proposal.vote.view < vote.view:
+            found = at.setting.block_facts(proposal.block)
+            holds = found is not None and found[1].digest == vote.block
+            at.proposals[vote.validator] = Offer(proposal, found if holds else None)
 
     def _add_view_change(self, change: ViewChange) -> None:
         """One, the highest, is kept of each validator: a liar cannot fill the memory with views."""
@@ -417,7 +383,10 @@ class Replica:
             return
         if new_view.view < at.view or (new_view.view == at.view and not at.changing):
             return
+        if at.refused.get(new_view.validator, 0) >= LIMITS.new_views_refused:
+            return
         if not new_view_holds(new_view, at.setting, at.view_changes.values()):
+            at.refused[new_view.validator] = at.refused.get(new_view.validator, 0) + 1
             return
         # Nobody acts in a view without having signed its view-change: else, after a restart, too few
         # validators could show that they have left the views below.
@@ -439,20 +408,18 @@ class Replica:
         at.choice = choose(new_view.view_changes)
 
     def _receive_beacon(self, sender: int, beacon: Beacon) -> None:
-        at = self._instance
         self._catch_up.note(sender, beacon.height - 1)
         if beacon.height < self.height:
             self._help(sender, beacon.height)
         if beacon.height != self.height:
             return
-        at.beacons[sender] = beacon
         self._help_along(sender, beacon)
 
     def _help_along(self, peer: int, beacon: Beacon) -> None:
         """Say again to a peer of this height what its beacon shows that it lacks."""
         at = self._instance
         own = self._own
-        if own is None:
+        if own is None or not self._now_and_then(peer, "beacon"):
             return
         if beacon.view < at.view and own in at.view_changes:
             self._send(at.view_changes[own], peer)
@@ -480,12 +447,13 @@ class Replica:
             self._help(sender, wanted.height)
         elif wanted.height == self.height:
             body = self._instance.bodies.get(wanted.block)
-            if body is not None:
+            if body is not None and self._now_and_then(sender, "body"):
                 self._send(Body(wanted.height, body), sender)
 
     def _receive_body(self, block: bytes) -> None:
-        found = self._instance.setting.block_facts(block)
-        if found is not None and found[1].digest == self._wanted():
+        wanted = self._wanted()
+        found = None if wanted is None else self._instance.setting.block_facts(block)
+        if found is not None and found[1].digest == wanted:
             self._instance.bodies[found[1].digest] = block
 
     def _wanted(self) -> Digest | None:
@@ -500,7 +468,7 @@ class Replica:
         return None if wanted is None or wanted in at.bodies else wanted
 
     def _fetch_body(self) -> None:
-        """Ask one of those who signed for it, another at each time."""
+        """Ask one of those who signed for it; then f+1 at a time, of whom one is honest."""
         at = self._instance
         wanted = self._wanted()
         if wanted is None:
@@ -509,7 +477,8 @@ class Replica:
         if certificate is None and at.choice is not None:
             certificate = at.choice.certificate
         signers = [index for index, _ in certificate.signatures if index != self._own] if certificate else []
-        if signers:
+        asked = min(len(signers), 1 if at.fetches == 0 else at.setting.faults + 1)
+        for _ in range(asked):
             self._send(FetchBody(self.height, wanted), signers[at.fetches % len(signers)])
             at.fetches += 1
 
@@ -521,7 +490,7 @@ class Replica:
             return
         at.proposing = False
         if answer.block is None:
-            self._waiting = False
+            self._waiting = self._news  # what has come since it was asked for
             return
         found = at.setting.block_facts(answer.block)
         if found is None or at.changing or at.candidate is not None:
@@ -545,9 +514,11 @@ class Replica:
             return
         at.executed[block] = outcome
 
-    def _neglected(self) -> None:
+    def _neglected(self, proposer: Did) -> None:
+        """Give up the view of a primary that leaves out a transaction: f+1 who see it move all."""
         at = self._instance
-        if not at.changing and at.setting.primary(at.view) != self._own:
+        primary = at.setting.primary(at.view)
+        if not at.changing and primary != self._own and at.setting.members[primary].did == proposer:
             self._change_view(View(at.view + 1))
 
     # --- timers -------------------------------------------------------------------------------
@@ -565,9 +536,9 @@ class Replica:
         """Beacon, and this height's own statements, if it has been open for a while: links lose things."""
         at = self._instance
         own = self._own
-        said = None if own is None else at.votes.get(PREPARE, own, at.view)
-        self._send(Beacon(self.height, at.view, not at.changing, said is not None))
-        if self._lost is not None:
+        has_proposal = at.candidate is not None or self._current_offer() is not None
+        self._send(Beacon(self.height, at.view, not at.changing, has_proposal))
+        if self._lost is not None and self._lost.waits_for(at.setting.quorum) is None:
             self._send(self._lost.query())
         if self._now.monotonic - at.opened < LIMITS.retransmission // 2:
             return
@@ -584,11 +555,10 @@ class Replica:
 
     def _held_until(self) -> Millis | None:
         """When a proposal that came too early by this clock may be considered again."""
-        proposal = self._current_proposal()
-        facts = None if proposal is None else self._instance.setting.block_facts(proposal.block)
-        if facts is None or not self._too_early(facts[1]):
+        offer = self._current_offer()
+        if offer is None or offer.found is None or not self._too_early(offer.found[1]):
             return None
-        early = facts[1].time - self._now.wall - LIMITS.proposal_early
+        early = offer.found[1].time - self._now.wall - LIMITS.proposal_early
         return Millis(self._now.monotonic + early)
 
     def _too_early(self, facts: HeaderFacts) -> bool:
@@ -666,10 +636,13 @@ class Replica:
             self._fetch_body()
         block, certificate = at.certified
         if block not in at.bodies and self._catch_up.blocks:
-            # The certified block that a peer gave may be the body that votes certified.
-            found = at.setting.block_facts(self._catch_up.blocks[0][1].block)
+            # What a peer gave should be the block that the votes certified; junk must make room.
+            peer, fetched = self._catch_up.blocks[0]
+            found = at.setting.block_facts(fetched.block)
             if found is not None and found[1].digest == block:
-                at.bodies[block] = self._catch_up.blocks[0][1].block
+                at.bodies[block] = fetched.block
+            else:
+                self._catch_up.blame(peer, self._now.monotonic)
         outcome = at.executed.get(block)
         if outcome is Outcome.INVALID:
             self._halt(f"the certified block {self.height} does not hold here")
@@ -766,7 +739,7 @@ class Replica:
         time = max(self._now.wall, at.setting.chain.time + 1)
         if not (self._waiting or heartbeat) or time > self._now.wall + LIMITS.proposal_early:
             return False
-        at.proposing = True
+        at.proposing, self._news = True, False
         halvings = at.view - at.setting.first
         self._effects.append(Propose(self.height, at.view, Millis(time), halvings, heartbeat))
         return False
@@ -780,12 +753,12 @@ class Replica:
             and at.setting.primary(at.view) == self._own
         )
 
-    def _current_proposal(self) -> PrePrepare | None:
+    def _current_offer(self) -> Offer | None:
         at = self._instance
         if at.changing or at.candidate is not None or at.certified is not None:
             return None
-        proposal = at.proposals.get(at.setting.primary(at.view))
-        return proposal if proposal is not None and proposal.vote.view == at.view else None
+        offer = at.proposals.get(at.setting.primary(at.view))
+        return offer if offer is not None and offer.proposal.vote.view == at.view else None
 
     def _consider(self) -> bool:
         """A proposal of this view's primary: what the new view demands, or a fresh block (section 4.2).
@@ -793,18 +766,17 @@ class Replica:
         One that does not fit is refused, and the view given up; one that is early waits.
         """
         at = self._instance
-        proposal = self._current_proposal()
-        if proposal is None or at.setting.primary(at.view) == self._own:
+        offer = self._current_offer()
+        if offer is None or at.setting.primary(at.view) == self._own:
             return False
-        found = at.setting.block_facts(proposal.block)
-        if found is None or found[1].digest != proposal.vote.block:
+        if offer.found is None:
             return self._refuse()
-        header, facts = found
+        header, facts = offer.found
         if at.choice is None and not self._is_fresh(facts):
             return False if self._too_early(facts) and self._is_own_view(facts) else self._refuse()
         if at.choice is not None and header != at.choice.header:
             return self._refuse()
-        at.bodies[facts.digest] = proposal.block
+        at.bodies.setdefault(facts.digest, offer.proposal.block)
         at.candidate = Candidate(facts.digest, header)
         return True
 
@@ -896,6 +868,7 @@ class Replica:
     def _ask_for_blocks(self) -> None:
         """Fetch what others say they have; one block behind is usually a commit under way."""
         at = self._instance
+        self._catch_up.expire(self._now.monotonic)
         behind = self._catch_up.behind(self.height)
         waited = self._now.monotonic - at.opened >= LIMITS.retransmission // 2
         if at.committing or at.certified is not None or not (behind > 1 or (behind == 1 and waited)):
@@ -903,7 +876,3 @@ class Replica:
         peer = self._catch_up.ask(self.height, self._now.monotonic)
         if peer is not None:
             self._send(FetchBlocks(self.height), peer)
-
-    def _nothing_from(self, peer: int) -> None:
-        if peer == self._catch_up.asked:
-            self._catch_up.blame(peer, self._now.monotonic)

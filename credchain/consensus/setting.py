@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..certificates import Certificate, Height, Validator, View, faults
 from ..encoding import Digest
@@ -26,6 +26,9 @@ class Setting:
     chain: Chain
     headers: Headers
     verify: Verify
+    _known: dict[tuple[int, Digest, bytes], None] = field(default_factory=dict, compare=False, repr=False)
+    """Signatures that hold: the same ones come in many view-changes. (Validator, signed, signature) in
+    full: a signature that was good for something else says nothing."""
 
     @property
     def height(self) -> Height:
@@ -55,8 +58,15 @@ class Setting:
         """Whether its validator, one of this height's, signed it for this network."""
         if statement.validator >= len(self.members):
             return False
-        key = self.members[statement.validator].key
-        return self.verify(key, statement.signed(self.chain.network), statement.signature)
+        signed = statement.signed(self.chain.network)
+        seen = (statement.validator, signed, statement.signature)
+        if seen in self._known:
+            return True
+        if not self.verify(self.members[statement.validator].key, signed, statement.signature):
+            return False
+        if len(self._known) < LIMITS.signatures_known:
+            self._known[seen] = None
+        return True
 
     def certificate_holds(self, phase: str, height: Height, block: Digest, certificate: Certificate) -> bool:
         """Whether a quorum of this height's validators, each once, voted so in the certificate's view.

@@ -7,15 +7,15 @@ subject, opens the subject's leaf under the holder's ``subjects_root``, and is s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import base58
 
 from .. import keys
-from ..encoding import Digest, Fields, Value, decode, digest, encode
+from ..encoding import BYTES_32, Digest, Fields, Record, Value, decode, digest, encode
 from ..errors import InvalidInput
 from ..keys import Did, PublicKey, SigningKey
-from .subjects import SALT_BYTES, Opening, make_opening
+from .subjects import SALT_BYTES, Opening
 
 PREFIX: Final = "ccaddr1"
 _TAG_BYTES: Final = 8
@@ -54,7 +54,7 @@ class Address:
             "t": opening.salt,
             "i": opening.index,
             "m": opening.count,
-            "p": b"".join(opening.path),
+            "p": opening.path,
             "g": self.signature,
             **other,
         }
@@ -91,8 +91,16 @@ class Address:
             raise InvalidInput("the address is not signed by its holder", field="to")
 
 
+class _Statement(Record, frozen=True):
+    """What the holder signs."""
+
+    network: Annotated[Digest, BYTES_32]
+    holder: Did
+    opening: Opening
+
+
 def _signed(network: Digest, holder: Did, opening: Opening) -> Digest:
-    return digest("address", encode({"network": network, "holder": holder, "opening": opening.fields()}))
+    return digest("address", _Statement(network, holder, opening).encode())
 
 
 def _read(fields: Fields) -> Address:
@@ -102,7 +110,7 @@ def _read(fields: Fields) -> Address:
         network=fields.binary("n", _TAG_BYTES),
         holder=keys.did_of(first),
         key=other,
-        opening=make_opening(
+        opening=Opening(
             category=fields.text("c", max_bytes=64),
             subject=fields.digest("s"),
             salt=fields.binary("t", SALT_BYTES),

@@ -57,8 +57,7 @@ def parse_duration(text: str, field: str = "duration") -> Millis:
 def rfc3339(time: int) -> str:
     """``2026-03-31T12:00:00Z``, with milliseconds where they are not zero (RFC 3339, 5.6)."""
     moment = _EPOCH + timedelta(milliseconds=min(max(time, 0), _LAST))
-    pattern = "%Y-%m-%dT%H:%M:%S"
-    return moment.strftime(pattern) + (f".{time % 1000:03d}Z" if time % 1000 else "Z")
+    return moment.isoformat(timespec="milliseconds" if time % 1000 else "seconds").replace("+00:00", "Z")
 
 
 def day_of(time: int) -> str:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import binascii
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
 
 from .. import keys
 from ..certificates import Millis
-from ..encoding import Digest, check_text, digest, printable
+from ..encoding import Digest, check_text, digest, printable, refused_field
 from ..errors import InvalidInput
 from ..keys import Did, PublicKey, SigningKey
 from ..limits import LIMITS, SECOND
@@ -28,14 +30,21 @@ ALGORITHM: Final = "EdDSA"
 HASH: Final = "sha-256"
 VCT_PREFIX: Final = "urn:credchain:"
 SALT_BYTES: Final = 16
-_PAYLOAD: Final = frozenset(("iss", "vct", "sub", "iat", "nbf", "exp", "cnf", "_sd", "_sd_alg"))
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_VCT: Final = re.compile(VCT_PREFIX + _NAME.pattern)
+_SALT: Final = re.compile("[A-Za-z0-9_-]{21}[AQgw]")
+"""The base64url of 16 bytes."""
+
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
-_FROM_URL: Final = bytes.maketrans(b"-_+/", b"+/  ")
+_FROM_URL: Final = bytes.maketrans(b"-_+/=", b"+/   ")
+_PADDING: Final = (b"", b"===", b"==", b"=")
+_LAST: Final = (b"", b"", b"AQgw", b"AEIMQUYcgkosw048")
+"""By the length modulo 4: what pads it, and the last characters that leave no stray bits."""
+
 _HEADER: Final = {"alg": ALGORITHM, "typ": TYPE}
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(msgspec.Struct, frozen=True, dict=True):
     """A parsed credential; its signature is not yet checked (see `verify_signature`).
 
     ``claims`` are the disclosed ones, ``hidden`` is how many digests have no disclosure here.
@@ -58,7 +67,7 @@ class Credential:
     def text(self) -> str:
         return "~".join((self.jwt, *self.disclosures, ""))
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
         return credential_digest(self.jwt)
 
@@ -75,12 +84,17 @@ def base64url(data: bytes) -> str:
 
 def unbase64url(text: str, field: str) -> bytes:
     """Strict: the alphabet only, no padding, no stray bits."""
+    return _unbase64(text.encode("ascii", "replace").translate(_FROM_URL), field)
+
+
+def _unbase64(standard: bytes, field: str) -> bytes:
+    """Of text in the standard alphabet, otherwise as `unbase64url`."""
+    surplus = len(standard) % 4
     try:
-        standard = text.encode("ascii").translate(_FROM_URL) + b"=" * (-len(text) % 4)
-        data = binascii.a2b_base64(standard, strict_mode=True)
-    except (binascii.Error, ValueError) as problem:
+        data = binascii.a2b_base64(standard + _PADDING[surplus], strict_mode=True)
+    except binascii.Error as problem:
         raise InvalidInput(f"{field} is not base64url", field=field) from problem
-    if base64url(data) != text:
+    if surplus and standard[-1] not in _LAST[surplus]:
         raise InvalidInput(f"{field} is not canonical base64url", field=field)
     return data
 
@@ -111,7 +125,7 @@ def issue(
         "iat": issued_at // SECOND,
         "nbf": valid_from // SECOND,
         "_sd_alg": HASH,
-        "_sd": sorted(_disclosure_digest(each) for each in disclosures),
+        "_sd": sorted(_disclosure_digests([each.encode() for each in disclosures])),
     }
     if valid_until is not None:
         payload["exp"] = (valid_until + 1) // SECOND
@@ -132,9 +146,14 @@ def _disclosure(salt: bytes, name: str, value: Any) -> str:
     return _segment([base64url(salt), name, value])
 
 
-def _disclosure_digest(disclosure: str) -> str:
-    """RFC 9901, section 4.2.3: over the base64url text."""
-    return base64url(hashlib.sha256(disclosure.encode()).digest())
+def _disclosure_digests(disclosures: Sequence[bytes]) -> list[str]:
+    """RFC 9901, section 4.2.3: the base64url of SHA-256 over the base64url text, of each.
+
+    One call encodes them all: a digest and a zero byte make 44 characters, the first 43 the digest's.
+    """
+    padded = b"".join([hashlib.sha256(each).digest() + b"\x00" for each in disclosures])
+    encoded = base64url(padded)
+    return [encoded[at : at + 43] for at in range(0, len(encoded), 44)]
 
 
 def parse(text: str) -> Credential:
@@ -152,23 +171,22 @@ def parse(text: str) -> Credential:
             field="credential",
         )
     jwt, disclosures = parts[0], tuple(parts[1:-1])
-    header, payload = _read_jwt(jwt)
-    _check_header(header)
-    digests = _check_payload(payload)
-    claims = _open_disclosures(disclosures, digests)
-    issued_at, valid_from, valid_until = _times(payload)
+    payload = _read_jwt(jwt)
+    hidden, claims = _open_disclosures([each.encode() for each in disclosures], payload.digests)
+    _check_digests(hidden)
+    until = Millis(payload.exp * SECOND - 1) if type(payload.exp) is int else None
     return Credential(
         jwt=jwt,
         disclosures=disclosures,
-        issuer=keys.check_did(payload["iss"], "iss"),
-        category=payload["vct"].removeprefix(VCT_PREFIX),
-        subject=_subject(payload["sub"]),
-        issued_at=issued_at,
-        valid_from=valid_from,
-        valid_until=valid_until,
-        holder=_holder(payload["cnf"]) if "cnf" in payload else None,
+        issuer=keys.check_did(payload.iss, "iss"),
+        category=payload.vct.removeprefix(VCT_PREFIX),
+        subject=_subject(payload.sub),
+        issued_at=Millis(payload.iat * SECOND),
+        valid_from=Millis(payload.nbf * SECOND),
+        valid_until=until,
+        holder=_holder(payload.cnf.jwk) if isinstance(payload.cnf, _Confirmation) else None,
         claims=MappingProxyType(claims),
-        hidden=len(digests) - len(disclosures),
+        hidden=len(hidden),
     )
 
 
@@ -178,9 +196,9 @@ def discloses_only_its_own(text: str) -> bool:
     InvalidInput if the JWT itself cannot be read.
     """
     jwt, *disclosures = text.split("~")
-    _, payload = _read_jwt(jwt)
-    digests = set(_check_payload(payload))
-    found = [_disclosure_digest(each) for each in disclosures[:-1]]
+    digests = set(_read_jwt(jwt).digests)
+    _check_digests(digests)
+    found = _disclosure_digests([each.encode() for each in disclosures[:-1]])
     return disclosures[-1:] == [""] and len(set(found)) == len(found) and set(found) <= digests
 
 
@@ -190,32 +208,93 @@ def verify_signature(credential: Credential, key: PublicKey) -> bool:
     return keys.verify(key, signing_input.encode(), unbase64url(signature, "signature"))
 
 
-def _read_jwt(jwt: str) -> tuple[dict[str, Any], dict[str, Any]]:
+_Seconds = Annotated[int, msgspec.Meta(ge=0, le=LIMITS.max_integer // SECOND)]
+
+
+class _Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A JSON object of a payload: its type says which members there are."""
+
+
+class _Jwk(_Claims, frozen=True):
+    crv: Literal["Ed25519"]
+    kty: Literal["OKP"]
+    x: str
+
+
+class _Confirmation(_Claims, frozen=True):
+    jwk: _Jwk
+
+
+class _Payload(_Claims, frozen=True):
+    """What stands in a JWT undisclosed (PROTOCOL.md, section 3); every other claim is a disclosure."""
+
+    iss: str
+    vct: str
+    sub: str
+    iat: _Seconds
+    nbf: _Seconds
+    digests: Annotated[list[str], msgspec.Meta(max_length=LIMITS.disclosures)] = msgspec.field(name="_sd")
+    algorithm: Literal["sha-256"] = msgspec.field(name="_sd_alg")
+    exp: _Seconds | msgspec.UnsetType = msgspec.UNSET
+    cnf: _Confirmation | msgspec.UnsetType = msgspec.UNSET
+
+
+_PAYLOADS: Final = msgspec.json.Decoder(_Payload)
+_CANONICAL: Final = msgspec.json.Encoder(order="sorted")
+
+
+def _read_jwt(jwt: str) -> _Payload:
     segments = jwt.split(".")
     if len(segments) != 3:
         raise InvalidInput("the credential's JWT does not have three parts", field="credential")
     if len(unbase64url(segments[2], "signature")) != keys.SIGNATURE_BYTES:
         raise InvalidInput("the credential's signature is not 64 bytes", field="signature")
-    return _read_object(segments[0], "header"), _read_object(segments[1], "payload")
+    if segments[0] != _OUR_HEADER:
+        _check_header(parse_json(_utf8(unbase64url(segments[0], "header"), "header"), "header"))
+    return _read_payload(unbase64url(segments[1], "payload"))
 
 
-def _read_json(segment: str, what: str) -> Any:
+def _read_payload(data: bytes) -> _Payload:
+    """Typed, and every rule for a payload by itself.
+
+    A payload that is not written as ours are is read by `parse_json`, which refuses duplicate keys.
+    """
     try:
-        text = unbase64url(segment, what).decode()
+        payload = _PAYLOADS.decode(data)
+        if _CANONICAL.encode(payload) != data:
+            payload = msgspec.convert(parse_json(_utf8(data, "payload"), "payload"), _Payload)
+    except msgspec.ValidationError as problem:
+        raise _payload_refused(str(problem)) from problem
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise InvalidInput(f"payload is not JSON: {problem}", field="payload") from problem
+    if not _VCT.fullmatch(payload.vct):
+        raise InvalidInput(f"the credential's vct is not {VCT_PREFIX} and a category", field="vct")
+    if type(payload.exp) is int and payload.exp <= payload.nbf:
+        raise InvalidInput("the credential's exp is not after its nbf", field="exp")
+    if len(set(payload.digests)) != len(payload.digests):
+        raise InvalidInput("the credential names a digest twice", field="_sd")
+    return payload
+
+
+def _payload_refused(problem: str) -> InvalidInput:
+    field, message = refused_field(problem)
+    if "unknown field" in message:
+        return InvalidInput(f"the claim {field} is not a salted disclosure", field=field)
+    field = field.partition("[")[0] or "payload"
+    return InvalidInput(f"the credential's {field}: {message}", field=field)
+
+
+def _utf8(data: bytes, what: str) -> str:
+    try:
+        return data.decode()
     except UnicodeDecodeError as problem:
         raise InvalidInput(f"{what} is not UTF-8", field=what) from problem
-    return parse_json(text, what)
 
 
-def _read_object(segment: str, what: str) -> dict[str, Any]:
-    value = _read_json(segment, what)
-    if type(value) is not dict:
-        raise InvalidInput(f"{what} is not a JSON object", field=what)
-    return value
-
-
-def _check_header(header: Mapping[str, Any]) -> None:
+def _check_header(header: Any) -> None:
     """alg and typ are pinned before anything else; kid, jwk, x5c, jku are never read."""
+    if type(header) is not dict:
+        raise InvalidInput("header is not a JSON object", field="header")
     for name, expected in _HEADER.items():
         if header.get(name) != expected:
             raise InvalidInput(
@@ -226,44 +305,13 @@ def _check_header(header: Mapping[str, Any]) -> None:
         raise InvalidInput("the credential has critical header parameters", field="crit")
 
 
-def _check_payload(payload: Mapping[str, Any]) -> list[str]:
-    """The digests of the disclosures, after the registered claims have the right types."""
-    if payload.get("_sd_alg") != HASH:
-        raise InvalidInput(f"the credential's _sd_alg is not {HASH}", field="_sd_alg")
-    for name in payload:
-        if name not in _PAYLOAD:
-            shown = printable(name)
-            raise InvalidInput(f"the claim {shown} is not a salted disclosure", field=shown)
-    for name in ("iss", "vct", "sub"):
-        if type(payload.get(name)) is not str:
-            raise InvalidInput(f"the credential's {name} must be text", field=name)
-    if not re.fullmatch(f"{VCT_PREFIX}[a-z][a-z0-9_]{{0,63}}", payload["vct"]):
-        raise InvalidInput(f"the credential's vct is not {VCT_PREFIX} and a category", field="vct")
-    digests = payload.get("_sd")
-    if type(digests) is not list or not all(type(each) is str for each in digests):
-        raise InvalidInput("the credential's _sd must be a list of text", field="_sd")
+_OUR_HEADER: Final = _segment(_HEADER)
+
+
+def _check_digests(digests: Collection[str]) -> None:
+    """Those that have a disclosure are digests, since they equal one."""
     if any(len(unbase64url(each, "_sd")) != 32 for each in digests):
         raise InvalidInput("the credential's _sd holds something other than digests", field="_sd")
-    if len(digests) > LIMITS.disclosures:
-        raise InvalidInput(f"the credential has more than {LIMITS.disclosures} claims", field="_sd")
-    if len(set(digests)) != len(digests):
-        raise InvalidInput("the credential names a digest twice", field="_sd")
-    return digests
-
-
-def _times(payload: Mapping[str, Any]) -> tuple[Millis, Millis, Millis | None]:
-    seconds: dict[str, int] = {}
-    for name in ("iat", "nbf", "exp"):
-        if name == "exp" and name not in payload:
-            continue
-        value = payload.get(name)
-        if type(value) is not int or not 0 <= value <= LIMITS.max_integer // SECOND:
-            raise InvalidInput(f"the credential's {name} must be whole seconds", field=name)
-        seconds[name] = value * SECOND
-    until = Millis(seconds["exp"] - 1) if "exp" in seconds else None
-    if until is not None and until < seconds["nbf"]:
-        raise InvalidInput("the credential's exp is not after its nbf", field="exp")
-    return Millis(seconds["iat"]), Millis(seconds["nbf"]), until
 
 
 def _subject(text: str) -> Digest:
@@ -276,51 +324,59 @@ def _subject(text: str) -> Digest:
     return Digest(subject)
 
 
-def _holder(cnf: Any) -> PublicKey:
-    expected = {"kty": "OKP", "crv": "Ed25519"}
-    jwk = cnf.get("jwk") if type(cnf) is dict and len(cnf) == 1 else None
-    if type(jwk) is not dict or set(jwk) != {"kty", "crv", "x"} or type(jwk["x"]) is not str:
-        raise InvalidInput("the credential's cnf is not an Ed25519 JWK", field="cnf")
-    if any(jwk[name] != value for name, value in expected.items()):
-        raise InvalidInput("the credential's cnf is not an Ed25519 JWK", field="cnf")
-    key = unbase64url(jwk["x"], "cnf")
+def _holder(jwk: _Jwk) -> PublicKey:
+    key = unbase64url(jwk.x, "cnf")
     if len(key) != keys.PUBLIC_KEY_BYTES:
         raise InvalidInput("the credential's cnf is not 32 bytes", field="cnf")
     return PublicKey(key)
 
 
-def _open_disclosures(disclosures: Sequence[str], digests: Sequence[str]) -> dict[str, Any]:
-    """RFC 9901, section 7.1, steps 3 and 4, for flat claims only."""
-    known = set(digests)
+def _open_disclosures(
+    disclosures: Sequence[bytes], digests: Sequence[str]
+) -> tuple[set[str], dict[str, Any]]:
+    """RFC 9901, section 7.1, steps 3 and 4, for flat claims only: the digests left over, and the claims.
+
+    The payload names each digest once.
+    """
+    hidden = set(digests).difference(_disclosure_digests(disclosures))
+    if len(hidden) != len(digests) - len(disclosures):
+        raise InvalidInput(
+            "a disclosure is not referenced by the credential, or stands twice", field="disclosure"
+        )
     claims: dict[str, Any] = {}
     for disclosure in disclosures:
-        found = _disclosure_digest(disclosure) if disclosure.isascii() else ""
-        if found not in known:
-            raise InvalidInput(
-                "a disclosure is not referenced by the credential, or stands twice",
-                field="disclosure",
-            )
-        known.remove(found)
         name, value = _read_disclosure(disclosure)
         if name in claims:
             raise InvalidInput(f"the claim {name} is disclosed twice", field=name)
         claims[name] = value
-    return claims
+    return hidden, claims
 
 
-def _read_disclosure(disclosure: str) -> tuple[str, Any]:
-    parts = _read_json(disclosure, "disclosure")
-    if type(parts) is not list or len(parts) != 3 or any(type(each) is not str for each in parts[:2]):
-        raise InvalidInput("a disclosure is not [salt, name, value]", field="disclosure")
-    name, value = parts[1], parts[2]
-    if len(unbase64url(parts[0], "salt")) != SALT_BYTES:
+_DISCLOSURES: Final = msgspec.json.Decoder(tuple[str, str, Any])
+
+
+def _read_disclosure(disclosure: bytes) -> tuple[str, Any]:
+    data = _unbase64(disclosure.translate(_FROM_URL), "disclosure")
+    try:
+        salt, name, value = _DISCLOSURES.decode(data)
+    except msgspec.ValidationError as problem:
+        raise InvalidInput("a disclosure is not [salt, name, value]", field="disclosure") from problem
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise InvalidInput(f"disclosure is not JSON: {problem}", field="disclosure") from problem
+    if not _SALT.fullmatch(salt):
+        unbase64url(salt, "salt")
         raise InvalidInput(f"the salt of a disclosure is not {SALT_BYTES} bytes", field="disclosure")
     if name in RESERVED:
         raise InvalidInput(f"a disclosure names the registered claim {name}", field=name)
-    if not re.fullmatch("[a-z][a-z0-9_]{0,63}", name):
+    if not _NAME.fullmatch(name):
         raise InvalidInput(f"a disclosure names the claim {printable(name)}", field="disclosure")
-    for each in value if type(value) is list else [value]:
-        _check_flat(name, each, in_list=type(value) is list)
+    if type(value) is str:
+        check_text(value, name, max_bytes=LIMITS.claim_bytes)
+    elif type(value) is list:
+        for each in value:
+            _check_flat(name, each, in_list=True)
+    else:
+        _check_flat(name, value, in_list=False)
     return name, value
 
 
@@ -343,7 +399,7 @@ def disclosure_text(value: Any) -> str:
 
 def select(credential: Credential, names: Collection[str]) -> str:
     """The credential's text with the disclosures of these claims only."""
-    kept = [each for each in credential.disclosures if _read_disclosure(each)[0] in names]
+    kept = [each for each in credential.disclosures if _read_disclosure(each.encode())[0] in names]
     return "~".join((credential.jwt, *kept, ""))
 
 

@@ -11,9 +11,12 @@ import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Annotated
+
+from msgspec import Meta
 
 from .. import merkle
-from ..encoding import Digest, Fields, Value, digest, encode
+from ..encoding import BYTES_32, NATURAL, Digest, Record, check_text, digest, encode
 from ..errors import InvalidInput, ProofError
 from .npi import Npi
 
@@ -41,60 +44,46 @@ def _derive(secret: bytes, purpose: str, category: str) -> bytes:
     return hmac.new(secret, message, sha256).digest()
 
 
+class _Leaf(Record, frozen=True):
+    category: str
+    salt: bytes
+    subject: Digest
+
+    def __post_init__(self) -> None:
+        check_text(self.category, "category")
+
+
 def _leaf(category: str, subject: Digest, salt: bytes) -> Digest:
-    return merkle.leaf(encode({"category": category, "salt": salt, "subject": subject}), TREE)
+    return merkle.leaf(_Leaf(category, salt, subject).encode_checked(), TREE)
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """Shows that a subject is the holder's in a category, under its ``subjects_root``."""
+class Opening(Record, frozen=True):
+    """Shows that a subject is the holder's in a category, under its ``subjects_root``.
+
+    ``path`` is the siblings from the leaf up, 32 bytes each.
+    """
 
     category: str
-    subject: Digest
-    salt: bytes
-    index: int
-    count: int
-    path: tuple[Digest, ...]
+    subject: Annotated[Digest, BYTES_32]
+    salt: Annotated[bytes, Meta(min_length=SALT_BYTES, max_length=SALT_BYTES)]
+    index: Annotated[int, NATURAL]
+    count: Annotated[int, NATURAL]
+    path: Annotated[bytes, Meta(max_length=32 * 16)]
 
-    def fields(self) -> dict[str, Value]:
-        return {
-            "category": self.category,
-            "subject": self.subject,
-            "salt": self.salt,
-            "index": self.index,
-            "count": self.count,
-            "path": b"".join(self.path),
-        }
-
-    @staticmethod
-    def read(fields: Fields) -> Opening:
-        return make_opening(
-            category=fields.text("category", max_bytes=64),
-            subject=fields.digest("subject"),
-            salt=fields.binary("salt", SALT_BYTES),
-            index=fields.integer("index"),
-            count=fields.integer("count"),
-            path=fields.binary("path", at_most=32 * 16),
-        )
+    def __post_init__(self) -> None:
+        check_text(self.category, "category", max_bytes=64)
+        if len(self.path) % 32 or not 0 <= self.index < self.count <= MOST_CATEGORIES:
+            raise InvalidInput("the opening of a subject is not well formed", field="opening")
 
     def opens(self, subjects_root: Digest) -> bool:
         """Whether the leaf is under this root."""
         leaf = _leaf(self.category, self.subject, self.salt)
         try:
-            merkle.check_path(subjects_root, self.count, self.index, leaf, self.path, TREE)
+            siblings = [self.path[at : at + 32] for at in range(0, len(self.path), 32)]
+            merkle.check_path(subjects_root, self.count, self.index, leaf, siblings, TREE)
         except ProofError:
             return False
         return True
-
-
-def make_opening(
-    *, category: str, subject: Digest, salt: bytes, index: int, count: int, path: bytes
-) -> Opening:
-    """An opening from its parts, ``path`` joined; InvalidInput for what cannot be one."""
-    if len(path) % 32 or not 0 <= index < count <= MOST_CATEGORIES:
-        raise InvalidInput("the opening of a subject is not well formed", field="opening")
-    digests = tuple(Digest(path[at : at + 32]) for at in range(0, len(path), 32))
-    return Opening(category, subject, salt, index, count, digests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,5 +126,5 @@ class HolderSubjects:
             self._salt(category),
             index,
             len(self.categories),
-            merkle.path(self._leaves(), index, TREE),
+            b"".join(merkle.path(self._leaves(), index, TREE)),
         )

@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta
 
 from .. import keys, merkle
 from ..certificates import Certificate, Height, Millis, ValidatorSet, View, check_certificate
-from ..encoding import DIGEST_BYTES, Digest, Fields, Value, decode, digest, encode
+from ..encoding import (
+    BYTES_32,
+    DIGEST_BYTES,
+    NATURAL,
+    Digest,
+    Fields,
+    Record,
+    Value,
+    decode,
+    decode_record,
+    digest,
+    encode,
+)
 from ..errors import InvalidInput, ProofError
 from ..keys import Did
+from ..limits import LIMITS
 
 if TYPE_CHECKING:
     from .transactions import Transaction
@@ -19,70 +34,42 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-@dataclass(frozen=True)
-class Header:
+_Digest = Annotated[Digest, BYTES_32]
+
+
+class Header(Record, frozen=True, dict=True, tag_field="version", tag=VERSION):
     """What a certificate certifies.
 
     ``parent`` is the previous header's digest, at height 1 the network's; ``view`` is that of the
     block's first proposal; ``validators`` and ``next_validators`` are digests of `ValidatorSet`.
     """
 
-    network: Digest
-    height: Height
-    parent: Digest
-    time: Millis
-    view: View
+    network: _Digest
+    height: Annotated[Height, Meta(ge=1, le=LIMITS.max_integer)]
+    parent: _Digest
+    time: Annotated[Millis, NATURAL]
+    view: Annotated[View, NATURAL]
     proposer: Did
-    transactions_root: Digest
-    transaction_count: int
-    state_root: Digest
-    validators: Digest
-    next_validators: Digest
+    transactions_root: _Digest
+    transaction_count: Annotated[int, NATURAL]
+    state_root: _Digest
+    validators: _Digest
+    next_validators: _Digest
 
-    def fields(self) -> dict[str, Value]:
-        return {
-            "version": VERSION,
-            "network": self.network,
-            "height": self.height,
-            "parent": self.parent,
-            "time": self.time,
-            "view": self.view,
-            "proposer": self.proposer,
-            "transactions_root": self.transactions_root,
-            "transaction_count": self.transaction_count,
-            "state_root": self.state_root,
-            "validators": self.validators,
-            "next_validators": self.next_validators,
-        }
+    def __post_init__(self) -> None:
+        keys.check_did(self.proposer, "proposer")
 
     @cached_property
     def encoded(self) -> bytes:
-        return encode(self.fields())
+        return self.encode()
 
     @cached_property
     def digest(self) -> Digest:
         return digest("header", self.encoded)
 
     @staticmethod
-    def read(fields: Fields) -> Header:
-        fields.integer("version", at_least=VERSION, at_most=VERSION)
-        return Header(
-            network=fields.digest("network"),
-            height=Height(fields.integer("height", at_least=1)),
-            parent=fields.digest("parent"),
-            time=Millis(fields.integer("time")),
-            view=View(fields.integer("view")),
-            proposer=keys.check_did(fields.text("proposer"), "proposer"),
-            transactions_root=fields.digest("transactions_root"),
-            transaction_count=fields.integer("transaction_count"),
-            state_root=fields.digest("state_root"),
-            validators=fields.digest("validators"),
-            next_validators=fields.digest("next_validators"),
-        )
-
-    @staticmethod
     def decode(data: bytes) -> Header:
-        return decode(data, Header.read, Header.fields, "header", max_bytes=4096)
+        return decode_record(data, Header, "header", max_bytes=4096)
 
 
 @dataclass(frozen=True)

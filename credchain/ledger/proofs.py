@@ -6,9 +6,12 @@ checked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from operator import ge
+from typing import Annotated
 
-from ..encoding import Digest, Fields, Value, decode, digest, encode
+from msgspec import Meta
+
+from ..encoding import Digest, Record, decode_record, digest
 from ..errors import InvalidInput, ProofError
 from ..limits import LIMITS
 
@@ -31,65 +34,82 @@ def root_digest(top: Digest) -> Digest:
     return digest("root", top)
 
 
-@dataclass(frozen=True, slots=True)
-class StateProof:
+class StateProof(Record, frozen=True):
     """The siblings' digests from the top down (32 bytes each), then the bucket where the key would be."""
 
-    path: bytes
-    bucket: bytes
+    path: Annotated[bytes, Meta(max_length=32 * LIMITS.proof_depth)]
+    bucket: Annotated[bytes, Meta(max_length=64 * LIMITS.bucket_entries)]
 
-    def fields(self) -> dict[str, Value]:
-        return {"path": self.path, "bucket": self.bucket}
-
-    def encode(self) -> bytes:
-        return encode(self.fields())
-
-    @staticmethod
-    def read(fields: Fields) -> StateProof:
-        path = fields.binary("path", at_most=32 * LIMITS.proof_depth)
-        bucket = fields.binary("bucket", at_most=64 * LIMITS.bucket_entries)
-        if len(path) % 32 or len(bucket) % 64:
+    def check_form(self) -> None:
+        """InvalidInput unless both parts are of whole digests."""
+        if len(self.path) % 32 or len(self.bucket) % 64:
             raise InvalidInput("a state proof is of whole digests", field="proof")
-        return StateProof(path, bucket)
 
     @staticmethod
     def decode(data: bytes) -> StateProof:
-        return decode(data, StateProof.read, StateProof.fields, "proof", max_bytes=16 * 1024)
+        proof = decode_record(data, StateProof, "proof", max_bytes=16 * 1024)
+        proof.check_form()
+        return proof
 
 
-def check_state_proof(proof: StateProof, root: Digest, key: Digest) -> Digest | None:
+class Hashes:
+    """Nodes that were hashed in checking one answer: its proofs share the upper ones."""
+
+    def __init__(self) -> None:
+        self._inner: dict[bytes, Digest] = {}
+        self._root: dict[Digest, Digest] = {}
+
+    def inner(self, pair: bytes) -> Digest:
+        """The digest of an inner node, its children's digests joined."""
+        found = self._inner.get(pair)
+        if found is None:
+            found = self._inner[pair] = digest("inner", pair)
+        return found
+
+    def root(self, top: Digest) -> Digest:
+        found = self._root.get(top)
+        if found is None:
+            found = self._root[top] = root_digest(top)
+        return found
+
+
+def check_state_proof(
+    proof: StateProof, root: Digest, key: Digest, hashes: Hashes | None = None
+) -> Digest | None:
     """The digest of the key's value under this root; None if the key is proved absent.
 
-    ProofError if the proof shows neither.
+    ProofError if the proof shows neither. ``hashes`` is shared by the proofs of one answer.
     """
-    depth = len(proof.path) // 32
-    if len(key) != 32 or len(proof.path) % 32 or depth > LIMITS.proof_depth:
+    path, bucket = proof.path, proof.bucket
+    depth = len(path) // 32
+    if len(key) != 32 or len(path) % 32 or depth > LIMITS.proof_depth:
         raise ProofError("the path of the state proof has a wrong length", field="proof.path")
-    value = _find(proof.bucket, key, depth)
-    current = bucket_digest(proof.bucket)
-    for level in reversed(range(depth)):
-        sibling = proof.path[32 * level : 32 * level + 32]
-        current = inner_digest(sibling, current) if bit(key, level) else inner_digest(current, sibling)
-    if root_digest(current) != root:
+    # The key's leading bits, as many as the path has siblings: the last is the turn into the bucket.
+    turns = int.from_bytes(key, "big") >> (256 - depth)
+    value = _find(bucket, key, depth, turns)
+    hashes = hashes or Hashes()
+    current = bucket_digest(bucket)
+    for end in range(len(path), 0, -32):
+        sibling = path[end - 32 : end]
+        current = hashes.inner(sibling + current if turns & 1 else current + sibling)
+        turns >>= 1
+    if hashes.root(current) != root:
         raise ProofError("the state proof does not lead to the header's state root", field="proof")
     return value
 
 
-def _find(bucket: bytes, key: Digest, depth: int) -> Digest | None:
+def _find(bucket: bytes, key: Digest, depth: int, prefix: int) -> Digest | None:
     """The key's value digest in a bucket that is sorted and belongs at this depth of the key's path."""
     if len(bucket) % 64 or len(bucket) > 64 * LIMITS.bucket_entries:
         raise ProofError("the bucket of the state proof has a wrong length", field="proof.bucket")
-    unused = 256 - depth
-    prefix = int.from_bytes(key, "big") >> unused
-    found = None
-    previous = b""
-    for at in range(0, len(bucket), 64):
-        each = bucket[at : at + 32]
-        if each <= previous:
-            raise ProofError("the bucket of the state proof is not sorted", field="proof.bucket")
-        if int.from_bytes(each, "big") >> unused != prefix:
+    keys = [bucket[at : at + 32] for at in range(0, len(bucket), 64)]
+    if any(map(ge, keys, keys[1:])):
+        raise ProofError("the bucket of the state proof is not sorted", field="proof.bucket")
+    # Of sorted keys, all begin as the first and the last do.
+    for each in (*keys[:1], *keys[-1:]):
+        if int.from_bytes(each, "big") >> (256 - depth) != prefix:
             raise ProofError("the bucket of the state proof is in another place", field="proof.bucket")
-        if each == key:
-            found = Digest(bucket[at + 32 : at + 64])
-        previous = each
-    return found
+    if key not in keys:
+        return None
+    at = 64 * keys.index(key) + 32
+    return Digest(bucket[at : at + 32])

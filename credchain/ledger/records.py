@@ -9,50 +9,62 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from .. import keys
 from ..certificates import Height, Millis
 from ..credentials.subjects import Opening
-from ..encoding import Digest, Fields, Value, check_ascending, decode, encode
+from ..encoding import (
+    BYTES_32,
+    NATURAL,
+    Digest,
+    Fields,
+    Record,
+    Value,
+    check_ascending,
+    check_text,
+    check_texts,
+    decode,
+    decode_record,
+    encode,
+)
 from ..errors import InvalidInput
 from ..keys import Did, EncryptionKey, PublicKey
 from ..limits import DAY, HOUR, LIMITS
 from .codes import ACTIVE, ISSUED_IN_ERROR, TERMINAL
 
-_MANY: Final = 100_000
+_MANY: Final = Meta(max_length=100_000)
 """Lists that only honest growth lengthens; the message size bounds them."""
 
+_Height = Annotated[Height, NATURAL]
+_Millis = Annotated[Millis, NATURAL]
+_Digest = Annotated[Digest, BYTES_32]
+_Key = Annotated[PublicKey, BYTES_32]
 
-@dataclass(frozen=True, slots=True)
-class Term:
+
+class Term(Record, frozen=True):
     """A role, category or jurisdiction held from ``start`` (height) until before ``end``."""
 
     name: str
-    start: Height
-    end: Height | None = None
+    start: _Height
+    end: _Height | None = None
+
+    def __post_init__(self) -> None:
+        check_text(self.name, "name", max_bytes=LIMITS.name_bytes)
 
     def covers(self, height: Height) -> bool:
         return self.start <= height and (self.end is None or height < self.end)
 
-    def fields(self) -> dict[str, Value]:
-        end: dict[str, Value] = {} if self.end is None else {"end": self.end}
-        return {"name": self.name, "start": self.start, **end}
 
-    @staticmethod
-    def read(fields: Fields) -> Term:
-        name = fields.text("name", max_bytes=LIMITS.name_bytes)
-        return Term(name, Height(fields.integer("start")), _optional_height(fields, "end"))
-
-
-@dataclass(frozen=True, slots=True)
-class KeyTerm:
+class KeyTerm(Record, frozen=True):
     """A key valid from ``start`` until before ``end``; ``distrusted`` is since which height."""
 
-    key: PublicKey
-    start: Height
-    end: Height | None = None
-    distrusted: Height | None = None
+    key: _Key
+    start: _Height
+    end: _Height | None = None
+    distrusted: _Height | None = None
 
     def signs_at(self, height: Height) -> bool:
         """Whether a transaction at this height may carry the key."""
@@ -62,57 +74,49 @@ class KeyTerm:
             and (self.distrusted is None or height < self.distrusted)
         )
 
-    def fields(self) -> dict[str, Value]:
-        result: dict[str, Value] = {"key": self.key, "start": self.start}
-        if self.end is not None:
-            result["end"] = self.end
-        if self.distrusted is not None:
-            result["distrusted"] = self.distrusted
-        return result
 
-    @staticmethod
-    def read(fields: Fields) -> KeyTerm:
-        return KeyTerm(
-            key=PublicKey(fields.binary("key", keys.PUBLIC_KEY_BYTES)),
-            start=Height(fields.integer("start")),
-            end=_optional_height(fields, "end"),
-            distrusted=_optional_height(fields, "distrusted"),
-        )
+_Terms = Annotated[tuple[Term, ...], _MANY]
 
 
-def _optional_height(fields: Fields, name: str) -> Height | None:
-    value = fields.optional_integer(name)
-    return None if value is None else Height(value)
+def _holds(terms: tuple[Term, ...], name: str, height: Height) -> bool:
+    return any(term.name == name and term.covers(height) for term in terms)
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Record, frozen=True):
     """The ledger's record of a member. ``name`` is for organisations only; ``recovery``,
     ``subjects_root`` and ``private_categories`` are a radiologist's, as its card had them."""
 
     did: Did
-    enrolled: Height
-    encryption_key: EncryptionKey
-    keys: tuple[KeyTerm, ...]
-    roles: tuple[Term, ...]
-    categories: tuple[Term, ...] = ()
-    jurisdictions: tuple[Term, ...] = ()
+    enrolled: _Height
+    encryption_key: Annotated[EncryptionKey, BYTES_32]
+    keys: Annotated[tuple[KeyTerm, ...], _MANY]
+    roles: _Terms
+    categories: _Terms
+    jurisdictions: _Terms
     name: str | None = None
-    recovery: Digest | None = None
-    subjects_root: Digest | None = None
-    private_categories: tuple[str, ...] = ()
+    recovery: _Digest | None = None
+    subjects_root: _Digest | None = None
+    private_categories: Annotated[tuple[str, ...], Meta(max_length=LIMITS.categories)] = ()
+
+    def __post_init__(self) -> None:
+        keys.check_did(self.did)
+        if self.name is not None:
+            check_text(self.name, "name", max_bytes=LIMITS.name_bytes)
+        if self.private_categories:
+            check_texts(self.private_categories, "private_categories")
 
     def has_role(self, role: str, height: Height) -> bool:
-        return any(term.name == role and term.covers(height) for term in self.roles)
+        return _holds(self.roles, role, height)
 
     def may_attest(self, category: str, height: Height) -> bool:
         """Issuer role and the category, both at this height."""
-        return self.has_role("issuer", height) and any(
-            term.name == category and term.covers(height) for term in self.categories
-        )
+        return _holds(self.roles, "issuer", height) and _holds(self.categories, category, height)
 
     def key_term(self, key: PublicKey) -> KeyTerm | None:
-        return next((term for term in self.keys if term.key == key), None)
+        for term in self.keys:
+            if term.key == key:
+                return term
+        return None
 
     def signs_with(self, key: PublicKey, height: Height) -> bool:
         term = self.key_term(key)
@@ -120,47 +124,6 @@ class Member:
 
     def names_at(self, terms: Iterable[Term], height: Height) -> tuple[str, ...]:
         return tuple(term.name for term in terms if term.covers(height))
-
-    def fields(self) -> dict[str, Value]:
-        result: dict[str, Value] = {
-            "did": self.did,
-            "enrolled": self.enrolled,
-            "encryption_key": self.encryption_key,
-            "keys": [term.fields() for term in self.keys],
-            "roles": [term.fields() for term in self.roles],
-            "categories": [term.fields() for term in self.categories],
-            "jurisdictions": [term.fields() for term in self.jurisdictions],
-        }
-        if self.name is not None:
-            result["name"] = self.name
-        if self.recovery is not None:
-            result["recovery"] = self.recovery
-        if self.subjects_root is not None:
-            result["subjects_root"] = self.subjects_root
-        if self.private_categories:
-            result["private_categories"] = list(self.private_categories)
-        return result
-
-    def encode(self) -> bytes:
-        return encode(self.fields())
-
-    @staticmethod
-    def read(fields: Fields) -> Member:
-        return Member(
-            did=keys.check_did(fields.text("did")),
-            enrolled=Height(fields.integer("enrolled")),
-            encryption_key=EncryptionKey(fields.binary("encryption_key", keys.PUBLIC_KEY_BYTES)),
-            keys=fields.maps("keys", KeyTerm.read, at_most=_MANY),
-            roles=fields.maps("roles", Term.read, at_most=_MANY),
-            categories=fields.maps("categories", Term.read, at_most=_MANY),
-            jurisdictions=fields.maps("jurisdictions", Term.read, at_most=_MANY),
-            name=fields.optional_text("name", max_bytes=LIMITS.name_bytes),
-            recovery=fields.optional_digest("recovery"),
-            subjects_root=fields.optional_digest("subjects_root"),
-            private_categories=fields.texts("private_categories", at_most=LIMITS.categories)
-            if fields.has("private_categories")
-            else (),
-        )
 
     def commits_to(self, opening: Opening) -> bool:
         """Whether the opening is of a subject that this member committed to when it enrolled.
@@ -177,58 +140,42 @@ class Member:
 
     @staticmethod
     def decode(data: bytes) -> Member:
-        return decode(data, Member.read, Member.fields, "member")
+        return decode_record(data, Member, "member")
 
 
-@dataclass(frozen=True, slots=True)
-class StatusChange:
+class StatusChange(Record, frozen=True):
     """One line of an entry's history: who set which status, why, and in which block."""
 
     status: str
     reason: str
     by: Did
-    height: Height
-    time: Millis
-    note: Digest | None = None
+    height: _Height
+    time: _Millis
+    note: _Digest | None = None
 
-    def fields(self) -> dict[str, Value]:
-        note: dict[str, Value] = {} if self.note is None else {"note": self.note}
-        return {
-            "status": self.status,
-            "reason": self.reason,
-            "by": self.by,
-            "height": self.height,
-            "time": self.time,
-            **note,
-        }
-
-    @staticmethod
-    def read(fields: Fields) -> StatusChange:
-        return StatusChange(
-            status=fields.text("status", max_bytes=64),
-            reason=fields.text("reason", max_bytes=64),
-            by=keys.check_did(fields.text("by"), "by"),
-            height=Height(fields.integer("height")),
-            time=Millis(fields.integer("time")),
-            note=fields.optional_digest("note"),
-        )
+    def __post_init__(self) -> None:
+        check_text(self.status, "status", max_bytes=64)
+        check_text(self.reason, "reason", max_bytes=64)
+        keys.check_did(self.by, "by")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Record, frozen=True):
     """One attestation in a dossier. It is active from its block on, until its history says else."""
 
-    id: Digest
+    id: _Digest
     issuer: Did
-    key: PublicKey
-    height: Height
-    time: Millis
-    credential: Digest
-    valid_from: Millis
-    valid_until: Millis | None = None
-    renews: Digest | None = None
-    history: tuple[StatusChange, ...] = ()
-    erased: Height | None = None
+    key: _Key
+    height: _Height
+    time: _Millis
+    credential: _Digest
+    valid_from: _Millis
+    history: Annotated[tuple[StatusChange, ...], _MANY]
+    valid_until: _Millis | None = None
+    renews: _Digest | None = None
+    erased: _Height | None = None
+
+    def __post_init__(self) -> None:
+        keys.check_did(self.issuer, "issuer")
 
     @property
     def status(self) -> str:
@@ -238,50 +185,16 @@ class Entry:
     def terminal(self) -> bool:
         return self.status in TERMINAL
 
-    def fields(self) -> dict[str, Value]:
-        result: dict[str, Value] = {
-            "id": self.id,
-            "issuer": self.issuer,
-            "key": self.key,
-            "height": self.height,
-            "time": self.time,
-            "credential": self.credential,
-            "valid_from": self.valid_from,
-            "history": [change.fields() for change in self.history],
-        }
-        if self.valid_until is not None:
-            result["valid_until"] = self.valid_until
-        if self.renews is not None:
-            result["renews"] = self.renews
-        if self.erased is not None:
-            result["erased"] = self.erased
-        return result
 
-    @staticmethod
-    def read(fields: Fields) -> Entry:
-        until = fields.optional_integer("valid_until")
-        return Entry(
-            id=fields.digest("id"),
-            issuer=keys.check_did(fields.text("issuer"), "issuer"),
-            key=PublicKey(fields.binary("key", keys.PUBLIC_KEY_BYTES)),
-            height=Height(fields.integer("height")),
-            time=Millis(fields.integer("time")),
-            credential=fields.digest("credential"),
-            valid_from=Millis(fields.integer("valid_from")),
-            valid_until=None if until is None else Millis(until),
-            renews=fields.optional_digest("renews"),
-            history=fields.maps("history", StatusChange.read, at_most=_MANY),
-            erased=_optional_height(fields, "erased"),
-        )
-
-
-@dataclass(frozen=True)
-class Dossier:
+class Dossier(Record, frozen=True, dict=True):
     """All attestations of one subject in one category, in ledger order."""
 
     category: str
-    subject: Digest
-    entries: tuple[Entry, ...] = ()
+    subject: _Digest
+    entries: Annotated[tuple[Entry, ...], _MANY]
+
+    def __post_init__(self) -> None:
+        check_text(self.category, "category", max_bytes=64)
 
     @cached_property
     def _by_id(self) -> dict[Digest, Entry]:
@@ -292,14 +205,10 @@ class Dossier:
 
     def renewal_of(self, attestation: Digest) -> Entry | None:
         """The entry that renews this one, unless that one was issued in error."""
-        return next(
-            (
-                entry
-                for entry in self.entries
-                if entry.renews == attestation and entry.status != ISSUED_IN_ERROR
-            ),
-            None,
-        )
+        for entry in self.entries:
+            if entry.renews == attestation and entry.status != ISSUED_IN_ERROR:
+                return entry
+        return None
 
     def with_entry(self, entry: Entry) -> Dossier:
         """With this entry added, or in the place of the one with its id."""
@@ -308,27 +217,9 @@ class Dossier:
             return Dossier(self.category, self.subject, replaced)
         return Dossier(self.category, self.subject, (*self.entries, entry))
 
-    def fields(self) -> dict[str, Value]:
-        return {
-            "category": self.category,
-            "subject": self.subject,
-            "entries": [entry.fields() for entry in self.entries],
-        }
-
-    def encode(self) -> bytes:
-        return encode(self.fields())
-
-    @staticmethod
-    def read(fields: Fields) -> Dossier:
-        return Dossier(
-            category=fields.text("category", max_bytes=64),
-            subject=fields.digest("subject"),
-            entries=fields.maps("entries", Entry.read, at_most=_MANY),
-        )
-
     @staticmethod
     def decode(data: bytes) -> Dossier:
-        return decode(data, Dossier.read, Dossier.fields, "dossier")
+        return decode_record(data, Dossier, "dossier")
 
 
 @dataclass(frozen=True, slots=True)

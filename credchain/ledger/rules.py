@@ -6,7 +6,9 @@ A refusal is `Rejected` with the rule's name (the table in PROTOCOL.md lists the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from ..certificates import Height, Millis
 from ..encoding import Digest
@@ -180,6 +182,7 @@ def _attest(state: State, operation: Attest, sender: _Sender, context: BlockCont
         time=context.time,
         credential=operation.credential,
         valid_from=operation.valid_from,
+        history=(),
         valid_until=operation.valid_until,
         renews=operation.renews,
     )
@@ -343,6 +346,8 @@ def _enroll(state: State, operation: Enroll, sender: _Sender, context: BlockCont
             encryption_key=card.encryption_key,
             keys=(KeyTerm(card.key, height),),
             roles=(Term(RADIOLOGIST, height),),
+            categories=(),
+            jurisdictions=(),
             recovery=card.recovery,
             subjects_root=card.subjects_root,
             private_categories=card.private_categories,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeVar, cast
+
+import msgspec
 
 from ..certificates import ValidatorSet
 from ..encoding import Digest, digest, encode
@@ -19,8 +20,7 @@ class StateReader(Protocol):
     def value(self, key: Digest) -> bytes | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class StateKey:
+class StateKey(msgspec.Struct, frozen=True):
     """A kind and the parts that name one record of it; ``key`` is its place in the state map."""
 
     kind: str
@@ -70,7 +70,7 @@ class State:
     def dossier(self, category: str, subject: Digest) -> Dossier:
         """An empty one where there is none."""
         found = self._get(dossier_key(category, subject), Dossier.decode)
-        return found or Dossier(category, subject)
+        return found or Dossier(category, subject, ())
 
     @property
     def parameters(self) -> Parameters:

@@ -34,7 +34,7 @@ from ..storage.keyfile import check_private
 from ..storage.safety_store import SafetyStore
 from .settings import Address, NodeSettings
 from .status import NodeStatus, parse_time
-from .tls import read_certificate
+from .tls import certificate_der, peer_client_context, peer_der, read_certificate
 
 OK: Final = "ok"
 WARNING: Final = "warning"
@@ -53,6 +53,8 @@ _SYNCS: Final = 9
 _REFUSAL_SECONDS: Final = 0.5
 """How long a peer that refuses our certificate may take to say so: TLS 1.3 says it after the handshake."""
 _FIREWALL: Final = "is that node running, and is the port open in both firewalls?"
+_ANOTHER: Final = "another certificate than the one in network.json"
+_COMPARE: Final = "compare the fingerprint of network.json with that node's operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def _certificate(home: Home, own: NodeAddress, now: Millis) -> Check:
     try:
         pem = home.tls_certificate.read_text(encoding="ascii")
         certificate = read_certificate(pem)
-        _own_context(home)
+        peer_client_context(home.tls_certificate, home.tls_key, certificate_der(pem, "certificate"))
     except (OSError, UnicodeDecodeError) as problem:
         return Check(name, target, PROBLEM, f"cannot be read: {problem}", "restore it from your backup")
     except InvalidInput as problem:
@@ -231,12 +233,12 @@ def judge_sync(milliseconds: float) -> Check:
 async def _own_ports(
     home: Home, network: Network, own: NodeAddress, settings: NodeSettings, mine: Asked, highest: int
 ) -> list[Check]:
-    """Free for the node to take, or taken by it already."""
+    """Free for the node to take, or taken by it already. A validator alone takes no peer port."""
     running = isinstance(mine.told, NodeStatus) and mine.told.network == network.id.hex()
-    return [
-        await _own_peer_port(home, own, settings.listen_peer, running=running and len(network.nodes) > 1),
-        _own_api_port(network, settings.listen_api, mine, highest),
-    ]
+    api = _own_api_port(network, settings.listen_api, mine, highest)
+    if len(network.nodes) == 1:
+        return [api]
+    return [await _own_peer_port(home, own, settings.listen_peer, running=running), api]
 
 
 async def _own_peer_port(home: Home, own: NodeAddress, address: Address, *, running: bool) -> Check:
@@ -248,8 +250,9 @@ async def _own_peer_port(home: Home, own: NodeAddress, address: Address, *, runn
         return Check(name, target, OK, "free, the node is not running")
     if problem.errno != errno.EADDRINUSE:
         return _untakable(name, target, problem, "listen_peer")
-    refusal = await _meet(home, own.certificate, address.on_this_machine())
-    if refusal is None:
+    met = await _meet(home, own.certificate, address.on_this_machine())
+    # A node takes nobody for itself, so it refuses this certificate; that it showed its own is enough.
+    if met.known:
         return Check(name, target, OK, "this node listens here")
     return _taken(name, target, "listen_peer")
 
@@ -302,37 +305,45 @@ async def check_peer(home: Home, network: Network, node: NodeAddress) -> Check:
         address = Address.parse(node.peer, "peer")
     except InvalidInput as problem:
         return Check("peer port", target, PROBLEM, problem.message, "ask the founder for a new network.json")
-    refusal = await _meet(home, node.certificate, address)
-    if refusal is None:
+    met = await _meet(home, node.certificate, address)
+    if not met.problem:
         return Check("peer port", target, OK, "reached, and it is the right node")
-    detail, hint = refusal
-    return Check("peer port", target, PROBLEM, detail, hint)
+    return Check("peer port", target, PROBLEM, met.problem, met.hint)
 
 
-async def _meet(home: Home, certificate: str | None, address: Address) -> tuple[str, str] | None:
-    """A TLS 1.3 handshake with both certificates: (what failed, what to do), None if nothing did."""
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """Whether the other side showed the right certificate; what failed, then or later, and what to do."""
+
+    known: bool
+    problem: str = ""
+    hint: str = ""
+
+
+async def _meet(home: Home, certificate: str | None, address: Address) -> _Met:
+    """A TLS 1.3 handshake with both certificates, as between peers."""
     try:
-        context = _own_context(home)
         if certificate is None:
             raise InvalidInput("network.json has no certificate for it", hint="found the network anew")
-        read_certificate(certificate)
-        context.load_verify_locations(cadata=certificate)
-    except (InvalidInput, OSError) as problem:
-        hint = problem.hint if isinstance(problem, InvalidInput) else ""
-        return f"not tried: {problem}", hint or "see the other lines"
+        pinned = certificate_der(certificate, "nodes.certificate")
+        context = peer_client_context(home.tls_certificate, home.tls_key, pinned)
+    except InvalidInput as problem:
+        return _Met(False, f"not tried: {problem.message}", problem.hint or "see the other lines")
     try:
         async with asyncio.timeout(LIMITS.connect_timeout / SECOND):
             reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
     except TimeoutError:
-        return f"no answer within {LIMITS.connect_timeout // SECOND} seconds", _FIREWALL
+        return _Met(False, f"no answer within {LIMITS.connect_timeout // SECOND} seconds", _FIREWALL)
     except ssl.SSLCertVerificationError as problem:
-        hint = "compare the fingerprint of network.json with that node's operator"
-        return f"another certificate than the one in network.json ({problem.verify_message})", hint
+        return _Met(False, f"{_ANOTHER} ({problem.verify_message})", _COMPARE)
     except (ssl.SSLError, ConnectionResetError):
-        return "it does not speak TLS 1.3", "is another program on that port?"
+        return _Met(False, "it does not speak TLS 1.3", "is another program on that port?")
     except OSError as problem:
-        return _unreachable(problem), _FIREWALL
+        return _Met(False, _unreachable(problem), _FIREWALL)
     try:
+        # A pinned certificate is a root, which could have signed another one.
+        if peer_der(writer.get_extra_info("ssl_object")) != pinned:
+            return _Met(False, _ANOTHER, _COMPARE)
         return await _refused(reader)
     finally:
         writer.close()
@@ -340,18 +351,18 @@ async def _meet(home: Home, certificate: str | None, address: Address) -> tuple[
             await asyncio.wait_for(writer.wait_closed(), 1)
 
 
-async def _refused(reader: asyncio.StreamReader) -> tuple[str, str] | None:
+async def _refused(reader: asyncio.StreamReader) -> _Met:
     """Whether the other side ends the connection because of our certificate."""
     try:
         ended = await asyncio.wait_for(reader.read(1), _REFUSAL_SECONDS) == b""
     except TimeoutError:
-        return None
+        return _Met(True)
     except OSError:
         ended = True
     if not ended:
-        return None
+        return _Met(True)
     hint = "has it joined the same network.json? compare fingerprints with its operator"
-    return "it does not accept this node's certificate", hint
+    return _Met(True, "it does not accept this node's certificate", hint)
 
 
 def _unreachable(problem: OSError) -> str:
@@ -360,18 +371,6 @@ def _unreachable(problem: OSError) -> str:
     if isinstance(problem, socket.gaierror):
         return "there is no such host name"
     return f"cannot be reached: {problem.strerror or type(problem).__name__}"
-
-
-def _own_context(home: Home) -> ssl.SSLContext:
-    """TLS 1.3 as a client with this node's certificate; whom to trust is added by the caller."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    try:
-        context.load_cert_chain(home.tls_certificate, home.tls_key)
-    except (OSError, ssl.SSLError) as problem:
-        raise InvalidInput(f"this node's certificate and key cannot be loaded: {problem}") from problem
-    return context
 
 
 async def _ask(network: Network, node: NodeAddress, url: str, now: Callable[[], Millis]) -> Asked:
@@ -398,7 +397,7 @@ def judge_api(name: str, asked: Asked, network: Network, highest: int) -> Check:
     if told.network != network.id.hex():
         return Check(
             *("API", name, PROBLEM, "a node of another network, or none"),
-            "compare the fingerprint of network.json with that node's operator",
+            _COMPARE,
         )
     detail = f"version {told.version}, height {told.height}"
     if told.version != __version__:

@@ -135,6 +135,7 @@ class Driver:
         self._failure: BaseException | None = None
         self._heard: dict[int, tuple[Millis, int | None]] = {}
         self._told_work = False
+        self._ticked = False
         self._stopping = False
 
     # --- outside ------------------------------------------------------------------------------
@@ -167,7 +168,7 @@ class Driver:
             try:
                 message = decode_message(content)
             except InvalidInput as problem:
-                logger.warning("bad_message validator=%d reason=%s", sender, problem.message)
+                logger.warning("bad_message validator=%d at=%s", sender, problem.field)
                 return
             if hasattr(message, "height"):
                 self._heard[sender] = (self._heard[sender][0], int(message.height) - 1)
@@ -204,9 +205,9 @@ class Driver:
         """The next input, or a tick when the replica's deadline passes first."""
         deadline = self.replica.deadline
         if not self._inputs.empty():
-            if deadline is not None and both().monotonic >= deadline:
-                return Tick()
-            return self._inputs.get_nowait()
+            # In turn: neither may hold up the other.
+            self._ticked = not self._ticked and deadline is not None and both().monotonic >= deadline
+            return Tick() if self._ticked else self._inputs.get_nowait()
         wait = None if deadline is None else max(0, deadline - both().monotonic) / SECOND
         try:
             return await asyncio.wait_for(self._inputs.get(), wait)
@@ -327,6 +328,7 @@ class Driver:
         else:
             self._told_work = False
         await self._inputs.put(Proposed(wanted.height, wanted.view, block))
+        self._tell_work()  # of what came while the block was made
 
     async def _execute(self, block: bytes, digest: Digest) -> None:
         try:
@@ -367,7 +369,7 @@ class Driver:
         following: list[Input] = [Committed(chain), Work(self._told_work)]
         if executed.block.transactions and self._is_neglected(header, *room):
             logger.warning("neglected height=%d proposer=%s", header.height, header.proposer)
-            following.append(Neglected())
+            following.append(Neglected(header.proposer))
         return following
 
     def _store(self, executed: ExecutedBlock, certificate: Certificate) -> tuple[Chain, tuple[int, int]]:

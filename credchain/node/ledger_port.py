@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import merkle
 from ..certificates import Certificate, Height, Millis, View
 from ..consensus.events import Chain, HeaderFacts, Outcome
 from ..consensus.messages import CertifiedBlock
@@ -50,7 +51,11 @@ class LedgerHeaders:
         )
 
     def of_block(self, block: bytes) -> tuple[bytes, HeaderFacts]:
-        header, _ = split_block(block)
+        header, parts = split_block(block)
+        found = Header.decode(header)
+        root = merkle.root([merkle.leaf(each) for each in parts])
+        if (found.transaction_count, found.transactions_root) != (len(parts), root):
+            raise InvalidInput("the transactions are not those that the header names", field="block")
         return header, self.of_header(header)
 
 
@@ -130,7 +135,8 @@ class LedgerPort:
         try:
             return self.validate(block, holds)
         except (InvalidInput, Rejected, ProofError) as problem:
-            logger.warning("refused_block height=%d reason=%s", header.height, problem.message)
+            why = problem.rule if isinstance(problem, Rejected) else problem.field
+            logger.warning("refused_block height=%d reason=%s", header.height, why)
             return Outcome.INVALID
 
     def commit(self, executed: ExecutedBlock, certificate: Certificate) -> CertifiedHeader:
@@ -243,7 +249,7 @@ class LedgerPort:
         return self._store.member_names(role, after, at_most)
 
     def _prove(self, key: StateKey) -> ProvedValue:
-        return ProvedValue(key.key, self._store.value(key.key), self._tip.state_map.prove(key.key))
+        return ProvedValue(key.key, self._tip.state_map.prove(key.key), self._store.value(key.key))
 
     def _member(self, did: Did) -> Member | None:
         return State(self._store).member(did)

@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-EVENT: Final = re.compile(r"[a-z_]+( [a-z_]+=\S+)*")
-"""The form of every event of ours."""
+EVENT: Final = re.compile(r"[a-z_]+( [a-z_]+=\S+| %s)*")
+"""The form of every event of ours. A lone %s stands for several fields, written as `name=value`."""
+_FIELDS: Final = re.compile(r"[a-z_]+=\S+( [a-z_]+=\S+)*")
 _CONVERSION: Final = re.compile(r"%[-#0 +]*\d*(?:\.\d+)?[a-zA-Z]")
 _PLAIN: Final = re.compile(r"[!#-<>-\[\]-~]+")
 """Values that need no quotes: visible ASCII without `"`, `=` and backslash."""
@@ -68,13 +69,21 @@ def _our_event(record: logging.LogRecord) -> tuple[str, dict[str, str | int]]:
         return _foreign_event(record)
     name, *parts = template.split(" ")
     values = list(record.args) if isinstance(record.args, tuple) else []
-    fields = {}
+    fields: dict[str, str | int] = {}
     for part in parts:
-        field, _, shape = part.partition("=")
+        field, _, shape = part.partition("=") if "=" in part else ("", "", part)
         count = len(_CONVERSION.findall(shape.replace("%%", "")))
         mine, values = values[:count], values[count:]
-        fields[field] = _filled(shape, mine)
+        filled = _filled(shape, mine)
+        fields.update({field: filled} if field else _several(str(filled)))
     return name, fields
+
+
+def _several(text: str) -> dict[str, str | int]:
+    """Fields that came as one value; other words are not a field of ours, and are left out."""
+    if not _FIELDS.fullmatch(text):
+        return {}
+    return {field: value for field, _, value in (each.partition("=") for each in text.split(" "))}
 
 
 def _filled(shape: str, values: list[object]) -> str | int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .. import __version__
-from ..consensus.replica import Standing
+from ..consensus.instance import Standing
 from ..credentials.dates import rfc3339
 from ..keys import Did
 from ..limits import LIMITS

@@ -207,7 +207,7 @@ class _Audit:
 
     def _dossier(self, category: str, subject: Digest) -> Dossier:
         value = self._replayed.value(dossier_key(category, subject).key)
-        return Dossier(category, subject) if value is None else Dossier.decode(value)
+        return Dossier(category, subject, ()) if value is None else Dossier.decode(value)
 
     def _check_integrity(self) -> None:
         problems = [row[0] for row in self._stored.execute("pragma integrity_check") if row[0] != "ok"]

@@ -10,118 +10,104 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from .. import keys
 from ..certificates import Millis
 from ..credentials.npi import Npi, parse_npi
 from ..credentials.subjects import Opening
-from ..encoding import Digest, Fields, Value, check_text, decode, digest, encode
+from ..encoding import (
+    BYTES_32,
+    BYTES_64,
+    NATURAL,
+    Digest,
+    Record,
+    check_text,
+    check_texts,
+    decode_record,
+    digest,
+)
 from ..errors import InvalidInput
 from ..keys import BoxKey, Did, EncryptionKey, PublicKey, SigningKey
 from ..limits import LIMITS
-from .evidence import Answer
+from .evidence import Answer, Evidence
 
 MAGIC: Final = b"credchain-bundle/1\n"
 
 
-@dataclass(frozen=True, slots=True)
-class ScopeEntry:
+class ScopeEntry(Record, frozen=True, omit_defaults=False):
     """A category that is shared: all claims, or (where not empty) the named ones."""
 
     category: str
-    claims: tuple[str, ...] = ()
+    claims: Annotated[tuple[str, ...], Meta(max_length=LIMITS.disclosures)] = ()
 
-    def fields(self) -> dict[str, Value]:
-        return {"category": self.category, "claims": list(self.claims)}
-
-    @staticmethod
-    def read(fields: Fields) -> ScopeEntry:
-        return ScopeEntry(
-            fields.text("category", max_bytes=64), fields.texts("claims", at_most=LIMITS.disclosures)
-        )
+    def __post_init__(self) -> None:
+        check_text(self.category, "category", max_bytes=64)
+        if self.claims:
+            check_texts(self.claims, "claims")
 
 
-@dataclass(frozen=True, slots=True)
-class BundleBody:
+_MOST: Final = Meta(max_length=LIMITS.bundle_credentials)
+
+
+class BundleBody(Record, frozen=True):
     """What the holder signs. ``grant`` is the ledger's record of it, where there is one."""
 
-    network: Digest
+    network: Annotated[Digest, BYTES_32]
     holder: Did
-    key: PublicKey
+    key: Annotated[PublicKey, BYTES_32]
     npi: Npi
     audience: Did
     purpose: str
-    scope: tuple[ScopeEntry, ...]
-    issued: Millis
-    expires: Millis
+    scope: Annotated[tuple[ScopeEntry, ...], _MOST]
+    issued: Annotated[Millis, NATURAL]
+    expires: Annotated[Millis, NATURAL]
     identity: str
-    credentials: tuple[str, ...]
-    openings: tuple[Opening, ...]
-    grant: Digest | None = None
+    credentials: Annotated[tuple[str, ...], _MOST]
+    openings: Annotated[tuple[Opening, ...], _MOST]
+    grant: Annotated[Digest, BYTES_32] | None = None
 
-    def fields(self) -> dict[str, Value]:
-        grant: dict[str, Value] = {} if self.grant is None else {"grant": self.grant}
-        return {
-            "network": self.network,
-            "holder": self.holder,
-            "key": self.key,
-            "npi": self.npi,
-            "audience": self.audience,
-            "purpose": self.purpose,
-            "scope": [each.fields() for each in self.scope],
-            "issued": self.issued,
-            "expires": self.expires,
-            "identity": self.identity,
-            "credentials": list(self.credentials),
-            "openings": [each.fields() for each in self.openings],
-            **grant,
-        }
-
-    @staticmethod
-    def read(fields: Fields) -> BundleBody:
-        body = BundleBody(
-            network=fields.digest("network"),
-            holder=keys.check_did(fields.text("holder"), "holder"),
-            key=PublicKey(fields.binary("key", keys.PUBLIC_KEY_BYTES)),
-            npi=parse_npi(fields.text("npi")),
-            audience=keys.check_did(fields.text("audience"), "audience"),
-            purpose=fields.text("purpose", max_bytes=64),
-            scope=fields.maps("scope", ScopeEntry.read, at_most=LIMITS.bundle_credentials),
-            issued=Millis(fields.integer("issued")),
-            expires=Millis(fields.integer("expires")),
-            identity=_credential(fields.text("identity", max_bytes=LIMITS.credential_bytes)),
-            credentials=fields.items("credentials", _text, at_most=LIMITS.bundle_credentials),
-            openings=fields.maps("openings", Opening.read, at_most=LIMITS.bundle_credentials),
-            grant=fields.optional_digest("grant"),
-        )
-        jwts = {text.partition("~")[0] for text in (body.identity, *body.credentials)}
-        if len(jwts) != 1 + len(body.credentials):
+    def __post_init__(self) -> None:
+        keys.check_did(self.holder, "holder")
+        keys.check_did(self.audience, "audience")
+        parse_npi(self.npi)
+        check_text(self.purpose, "purpose", max_bytes=64)
+        for text in (self.identity, *self.credentials):
+            _check_credential(text)
+        jwts = {text.partition("~")[0] for text in (self.identity, *self.credentials)}
+        if len(jwts) != 1 + len(self.credentials):
             raise InvalidInput("a credential stands twice in the bundle", field="credentials")
-        _ascending([each.category for each in body.scope], "scope")
-        _ascending([each.category for each in body.openings], "openings")
-        return body
+        _check_ascending([each.category for each in self.scope], "scope")
+        _check_ascending([each.category for each in self.openings], "openings")
 
     @property
     def digest(self) -> Digest:
-        return digest("bundle", encode(self.fields()))
+        return digest("bundle", self.encode_checked())
 
 
-def _credential(text: str) -> str:
+_PRINTABLE: Final = bytes(range(0x20, 0x7F))
+
+
+def _check_credential(text: str) -> None:
     if not text.isascii():
         raise InvalidInput("a credential is ASCII text", field="credentials")
-    return text
+    if len(text) > LIMITS.credential_bytes or text.encode().translate(None, _PRINTABLE):
+        check_text(text, "credentials", max_bytes=LIMITS.credential_bytes)
 
 
-def _text(item: object, field: str) -> str:
-    if type(item) is not str:
-        raise InvalidInput(f"{field} must be text", field=field)
-    return _credential(check_text(item, field, max_bytes=LIMITS.credential_bytes))
-
-
-def _ascending(names: list[str], field: str) -> None:
+def _check_ascending(names: list[str], field: str) -> None:
     if any(left >= right for left, right in pairwise(names)):
         raise InvalidInput(f"{field} names each category once, in order", field=field)
+
+
+class _Content(Record, frozen=True):
+    """The wire form of a bundle."""
+
+    body: BundleBody
+    signature: Annotated[bytes, BYTES_64]
+    evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,27 +126,13 @@ class Bundle:
         """Under the key that the body names; whether that is the holder's, the ledger says."""
         return keys.verify(self.body.key, self.body.digest, self.signature)
 
-    def fields(self) -> dict[str, Value]:
-        return {
-            "body": self.body.fields(),
-            "signature": self.signature,
-            "evidence": self.evidence.fields(),
-        }
-
-    @staticmethod
-    def read(fields: Fields) -> Bundle:
-        return Bundle(
-            body=fields.nested("body", BundleBody.read),
-            signature=fields.binary("signature", keys.SIGNATURE_BYTES),
-            evidence=fields.nested("evidence", Answer.read),
-        )
-
     def encode(self) -> bytes:
-        return encode(self.fields())
+        return _Content(self.body, self.signature, self.evidence.evidence).encode()
 
     @staticmethod
     def decode(data: bytes) -> Bundle:
-        return decode(data, Bundle.read, Bundle.fields, "bundle", max_bytes=LIMITS.bundle_bytes)
+        found = decode_record(data, _Content, "bundle", max_bytes=LIMITS.bundle_bytes)
+        return Bundle(found.body, found.signature, Answer.of(found.evidence))
 
     def seal(self, recipient: EncryptionKey) -> bytes:
         """The file: a line that says what it is, then the sealed box."""

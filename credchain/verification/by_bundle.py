@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..certificates import Millis
 from ..credentials.categories import Category, misfit
@@ -28,6 +29,7 @@ from .bundle import Bundle, BundleBody
 from .checks import Check, Findings, Outcome, Standing, Verdict, verdict
 from .evidence import ProvedState
 from .judging import (
+    BY_NUMBER,
     JudgedDocument,
     Placed,
     Standpoint,
@@ -45,7 +47,7 @@ from .judging import (
 from .statement import AsOf, CredentialResult, Statement, sentence, summarise
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BundleQuestion:
     """What the caller holds and knows itself: ``audience`` is who it is; the rest as for an NPI."""
 
@@ -67,17 +69,25 @@ class BundleQuestion:
         names = {IDENTITY, *(each.category for each in self.body.scope)}
         return tuple(sorted(name for name in names if name in self.network.categories))
 
+    @cached_property
+    def _subjects(self) -> dict[str, Digest]:
+        opened = {each.category: each.subject for each in self.body.openings}
+        found: dict[str, Digest] = {}
+        for name in self.categories:
+            if self.network.category(name).by_npi:
+                found[name] = npi_subject(name, self.body.npi)
+            elif name in opened:
+                found[name] = opened[name]
+        return found
+
     @property
     def subjects(self) -> tuple[tuple[str, Digest], ...]:
         """(category, subject) of every dossier to read; a private one without opening is left out."""
-        found = ((name, self.subject(name)) for name in self.categories)
-        return tuple((name, subject) for name, subject in found if subject is not None)
+        return tuple(self._subjects.items())
 
     def subject(self, name: str) -> Digest | None:
-        """The holder's subject in a category: by its NPI, or as the bundle opens it."""
-        if self.network.category(name).by_npi:
-            return npi_subject(name, self.body.npi)
-        return next((each.subject for each in self.body.openings if each.category == name), None)
+        """The holder's subject in such a category, by its NPI or as the bundle opens it, if it is known."""
+        return self._subjects.get(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +120,8 @@ def verify_bundle(question: BundleQuestion, state: ProvedState) -> Statement:
         credentials.extend(results)
         if dossier is None:
             absent.append(name)
-        if name == IDENTITY or name in [each.category for each in body.scope]:
-            standings.append(tuple(each.standing for each in results))
-            undisclosed |= not any(each.standing is Standing.IN_FORCE and each.presented for each in results)
+        standings.append(tuple([each.standing for each in results]))
+        undisclosed |= not any(each.standing is Standing.IN_FORCE and each.presented for each in results)
     strangers = [
         *(_unreadable(each, standpoint, whole, question) for each in presented if each.credential is None),
         *(_stranger(each, standpoint, whole, question) for each in rest.values()),
@@ -123,18 +132,15 @@ def verify_bundle(question: BundleQuestion, state: ProvedState) -> Statement:
             numbers.DOSSIER_COMPLETE, Outcome.UNKNOWN, f"no opening for {each.category}, so it was not read"
         )
         for each in body.scope
-        if question_subject(question, each.category) is None
+        if question.subject(each.category) is None
     ]
-    every = (
-        certified,
-        fresh,
-        *whole,
-        *(check for each in credentials for check in each.checks),
-        *(proved_absent(name) for name in absent),
-        *unopened,
-    )
+    every = [certified, fresh, *whole]
+    for each in credentials:
+        every.extend(each.checks)
+    every.extend(proved_absent(name) for name in absent)
+    every.extend(unopened)
     findings = Findings(
-        checks=every,
+        checks=tuple(every),
         standings=tuple(standings),
         credentials=sum(1 for each in credentials if each.presented),
         adverse=any(each.standing is Standing.ADVERSE for each in credentials),
@@ -154,11 +160,6 @@ def verify_bundle(question: BundleQuestion, state: ProvedState) -> Statement:
         checks=summarise(every),
         sentence=sentence(f"The bundle of NPI {body.npi}", result, len(credentials), header.height),
     )
-
-
-def question_subject(question: BundleQuestion, name: str) -> Digest | None:
-    """As `BundleQuestion.subject`, and None for a category that the network does not have."""
-    return question.subject(name) if name in question.network.categories else None
 
 
 def evidence_failed(question: BundleQuestion, problem: CredchainError) -> Statement:
@@ -248,6 +249,7 @@ class _Holder:
         self._member = state.member(question.body.holder)
         self._identity = identity.credential
         self._height = state.certified.header.height
+        self._scope = {each.category: each.claims for each in question.body.scope}
 
     def check(self) -> Check:
         problem = self._problem()
@@ -303,15 +305,13 @@ class _Holder:
     def about(self, credential: Credential) -> str:
         """Why a document is not about this holder, or not within the scope; "" if it is."""
         question, member = self._question, self._member
-        scope = [each.category for each in question.body.scope]
-        if credential.category not in (*scope, IDENTITY):
+        scope = self._scope
+        if credential.category not in scope and credential.category != IDENTITY:
             return f"a document is of {credential.category}, which is not in the scope"
-        if credential.subject != question_subject(question, credential.category):
+        if credential.subject != question.subject(credential.category):
             return "a document is about somebody else"
-        named = next(
-            (each.claims for each in question.body.scope if each.category == credential.category), ()
-        )
-        if named and not set(credential.claims) <= set(named):
+        named = scope.get(credential.category)
+        if named and not credential.claims.keys() <= set(named):
             return "a document discloses claims that the signed scope does not name"
         key = credential.holder
         if key is not None and (member is None or member.key_term(key) is None):
@@ -497,6 +497,6 @@ def _unplaced(
         standing=Standing.NOT_CURRENT,
         verdict=verdict(findings).value,
         claims=None,
-        checks=tuple(sorted(checks, key=lambda check: check.id)),
+        checks=tuple(sorted(checks, key=BY_NUMBER)),
         presented=True,
     )

@@ -8,8 +8,10 @@ issuer's, and its faults are reported.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from msgspec.structs import replace
 
 from ..certificates import Millis
 from ..credentials.categories import Category, misfit

@@ -6,9 +6,10 @@ The numbers are shared by code, results and documentation (PROTOCOL.md, checklis
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 
 class Outcome(StrEnum):
@@ -69,8 +70,7 @@ NOTHING_SHOWN_AFTER: Final = frozenset((WELL_FORMED, CERTIFIED, ISSUER_SIGNATURE
 """Checks after whose failure nothing of the credential is shown as fact."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """One check's outcome, with a sentence for people."""
 
     id: int
@@ -82,16 +82,23 @@ class Check:
         return NAMES[self.id]
 
 
-_SEVERITY: Final = (Outcome.NOT_APPLICABLE, Outcome.PASS, Outcome.UNKNOWN, Outcome.FAIL)
+_SEVERITY: Final = {
+    outcome: severity
+    for severity, outcome in enumerate((Outcome.NOT_APPLICABLE, Outcome.PASS, Outcome.UNKNOWN, Outcome.FAIL))
+}
 
 
-def worst(checks: Iterable[Check]) -> Check:
-    """The one to report of several with the same number; the first among equals."""
-    return max(checks, key=lambda check: _SEVERITY.index(check.outcome))
+def worst(checks: Iterable[Check]) -> dict[int, Check]:
+    """The one to report of several with the same number, by number; the first among equals."""
+    found: dict[int, Check] = {}
+    for check in checks:
+        other = found.setdefault(check.id, check)
+        if _SEVERITY[check.outcome] > _SEVERITY[other.outcome]:
+            found[check.id] = check
+    return found
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
+class Findings(msgspec.Struct, frozen=True):
     """All that a verdict follows from.
 
     ``checks`` are those of every credential and of the whole; ``standings`` hold, for each required
@@ -107,9 +114,6 @@ class Findings:
     grant_ended: bool = False
     undisclosed: bool = False
 
-    def failed(self, *numbers: int) -> bool:
-        return any(each.id in numbers and each.outcome is Outcome.FAIL for each in self.checks)
-
     def lists_only_not_current(self) -> bool:
         """A required category with entries to judge, and none of them current."""
         return any(Standing.NOT_CURRENT in each and Standing.IN_FORCE not in each for each in self.standings)
@@ -119,20 +123,30 @@ class Findings:
             self.credentials > 0
             and not self.undisclosed
             and all(Standing.IN_FORCE in each for each in self.standings)
-            and all(each.outcome in (Outcome.PASS, Outcome.NOT_APPLICABLE) for each in self.checks)
+            and {each.outcome for each in self.checks} <= _GOOD
         )
 
 
-_RULES: Final[tuple[tuple[Callable[[Findings], bool], Verdict], ...]] = (
-    (lambda found: found.failed(*PRESENTERS), Verdict.INVALID),
-    (lambda found: found.failed(ISSUER_AUTHORISED), Verdict.UNTRUSTED),
-    (lambda found: found.adverse, Verdict.ADVERSE),
-    (lambda found: found.grant_ended or found.lists_only_not_current(), Verdict.NOT_CURRENT),
-    (lambda found: not found.established(), Verdict.NOT_ESTABLISHED),
+_GOOD: Final = frozenset((Outcome.PASS, Outcome.NOT_APPLICABLE))
+
+_RULES: Final[tuple[tuple[Callable[[Findings, frozenset[int]], bool], Verdict], ...]] = (
+    (lambda _, failed: not failed.isdisjoint(PRESENTERS), Verdict.INVALID),
+    (lambda _, failed: ISSUER_AUTHORISED in failed, Verdict.UNTRUSTED),
+    (lambda found, _: found.adverse, Verdict.ADVERSE),
+    (lambda found, _: found.grant_ended or found.lists_only_not_current(), Verdict.NOT_CURRENT),
+    (lambda found, _: not found.established(), Verdict.NOT_ESTABLISHED),
 )
-"""First that applies. What no rule names is established; `Findings.established` says what that takes."""
+"""First that applies, by the findings and the numbers of the checks that failed.
+
+What no rule names is established; `Findings.established` says what that takes.
+"""
 
 
 def verdict(findings: Findings) -> Verdict:
     """The verdict (PROTOCOL.md, verdicts): a function of the findings alone."""
-    return next((result for applies, result in _RULES if applies(findings)), Verdict.ESTABLISHED)
+    fail = Outcome.FAIL
+    failed = frozenset([check.id for check in findings.checks if check.outcome is fail])
+    for applies, result in _RULES:
+        if applies(findings, failed):
+            return result
+    return Verdict.ESTABLISHED

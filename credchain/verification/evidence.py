@@ -9,44 +9,42 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from ..certificates import Certificate
 from ..credentials.sdjwt import credential_digest
-from ..encoding import Digest, Fields, Value
+from ..encoding import BYTES_32, Digest, Record
 from ..errors import InvalidInput, ProofError
 from ..keys import Did
 from ..ledger.blocks import CertifiedHeader, Header
 from ..ledger.network import Network
-from ..ledger.proofs import StateProof, check_state_proof
+from ..ledger.proofs import Hashes, StateProof, check_state_proof
 from ..ledger.records import Dossier, Member
 from ..ledger.state import StateKey, dossier_key, member_key
 from ..ledger.statemap import value_digest
 
-_MOST_RECORDS: Final = 1_000
 
+class ProvedValue(Record, frozen=True):
+    """One state key (its digest), the proof of its value or absence, and the value where there is one."""
 
-@dataclass(frozen=True, slots=True)
-class ProvedValue:
-    """One state key (its digest), its value or None where there is none, and the proof of either."""
-
-    key: Digest
-    value: bytes | None
+    key: Annotated[Digest, BYTES_32]
     proof: StateProof
+    value: bytes | None = None
 
-    def fields(self) -> dict[str, Value]:
-        value: dict[str, Value] = {} if self.value is None else {"value": self.value}
-        return {"key": self.key, "proof": self.proof.fields(), **value}
+    def __post_init__(self) -> None:
+        self.proof.check_form()
 
-    @staticmethod
-    def read(fields: Fields) -> ProvedValue:
-        return ProvedValue(
-            key=fields.digest("key"),
-            value=fields.binary("value") if fields.has("value") else None,
-            proof=fields.nested("proof", StateProof.read),
-        )
+
+class Evidence(Record, frozen=True):
+    """An answer's form in a bundle: canonical MessagePack, without documents."""
+
+    header: bytes
+    certificate: bytes
+    records: Annotated[tuple[ProvedValue, ...], Meta(max_length=1_000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +70,16 @@ class Answer:
             "documents": list(self.documents),
         }
 
-    def fields(self) -> dict[str, Value]:
-        """The form in a bundle: canonical MessagePack, without documents."""
-        return {
-            "header": self.certified.header.encoded,
-            "certificate": self.certified.certificate.encode(),
-            "records": [each.fields() for each in self.records],
-        }
+    @property
+    def evidence(self) -> Evidence:
+        certified = self.certified
+        return Evidence(certified.header.encoded, certified.certificate.encode(), self.records)
 
     @staticmethod
-    def read(fields: Fields) -> Answer:
-        certified = CertifiedHeader(
-            Header.decode(fields.binary("header")), Certificate.decode(fields.binary("certificate"))
-        )
-        return Answer(certified, fields.maps("records", ProvedValue.read, at_most=_MOST_RECORDS))
+    def of(evidence: Evidence) -> Answer:
+        """From the form in a bundle."""
+        header = Header.decode(evidence.header)
+        return Answer(CertifiedHeader(header, Certificate.decode(evidence.certificate)), evidence.records)
 
     @staticmethod
     def parse(document: Any) -> Answer:
@@ -126,7 +120,7 @@ def _record(document: Any) -> ProvedValue:
     if decoded.hex() != key:
         raise InvalidInput("a record's key is not lower-case hexadecimal", field="key")
     value = None if body.get("value") is None else _bytes(body, "value")
-    return ProvedValue(decoded, value, StateProof.decode(_bytes(body, "proof")))
+    return ProvedValue(decoded, StateProof.decode(_bytes(body, "proof")), value)
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:
@@ -163,6 +157,7 @@ class ProvedState:
     certified: CertifiedHeader
     _values: Mapping[Digest, bytes | None]
     _documents: Mapping[Digest, str]
+    _members: dict[Did, Member | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def dossier(self, category: str, subject: Digest) -> Dossier | None:
         """The whole dossier, or None where it is proved that there is none."""
@@ -175,7 +170,12 @@ class ProvedState:
         return dossier
 
     def member(self, did: Did) -> Member | None:
-        """The member, or None where it is proved that there is none."""
+        """The member, or None where it is proved that there is none; its bytes are decoded once."""
+        if did not in self._members:
+            self._members[did] = self._read_member(did)
+        return self._members[did]
+
+    def _read_member(self, did: Did) -> Member | None:
         value = self._value(member_key(did))
         if value is None:
             return None
@@ -199,8 +199,9 @@ def open_answer(answer: Answer, network: Network) -> ProvedState:
     answer.certified.check(network.validators, network.id)
     root = answer.certified.header.state_root
     values: dict[Digest, bytes | None] = {}
+    hashes = Hashes()
     for record in answer.records:
-        found = check_state_proof(record.proof, root, record.key)
+        found = check_state_proof(record.proof, root, record.key, hashes)
         expected = None if record.value is None else value_digest(record.value)
         if found != expected:
             raise ProofError("a value is not the one that its proof shows", field="record")

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
+
+import msgspec
 
 from ..certificates import Millis
 from ..credentials.categories import Category, Claims, jurisdiction_covers
 from ..credentials.dates import describe_duration, rfc3339
-from ..credentials.sdjwt import Credential, credential_digest, verify_signature
+from ..credentials.sdjwt import Credential, verify_signature
 from ..encoding import Digest
 from ..errors import ProofError
 from ..ledger.network import Network
@@ -22,6 +26,8 @@ from .checks import NOTHING_SHOWN_AFTER, Check, Findings, Outcome, Standing, ver
 from .evidence import ProvedState
 from .standing import standing, status_in_words
 from .statement import CredentialResult
+
+BY_NUMBER: Final = attrgetter("id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +88,7 @@ def check_anchor(state: ProvedState, network: Network, now: Millis, trusted_at: 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedDocument:
+class JudgedDocument(msgspec.Struct, frozen=True):
     """Checks 1, 5 and 6 of one entry, and the claims if they all passed."""
 
     checks: tuple[Check, ...]
@@ -119,15 +124,15 @@ def check_signature(credential: Credential, entry: Entry) -> Check:
 
 def check_attested(credential: Credential, entry: Entry, category: str, subject: Digest) -> Check:
     """Check 6: digest, category, subject, issuer and dates equal the ledger's entry."""
-    compared = {
-        "digest": credential_digest(credential.jwt) == entry.credential,
-        "vct": credential.category == category,
-        "sub": credential.subject == subject,
-        "iss": credential.issuer == entry.issuer,
-        "nbf": credential.valid_from == entry.valid_from,
-        "exp": credential.valid_until == entry.valid_until,
-    }
-    wrong = [name for name, equal in compared.items() if not equal]
+    compared = (
+        ("digest", credential.digest, entry.credential),
+        ("vct", credential.category, category),
+        ("sub", credential.subject, subject),
+        ("iss", credential.issuer, entry.issuer),
+        ("nbf", credential.valid_from, entry.valid_from),
+        ("exp", credential.valid_until, entry.valid_until),
+    )
+    wrong = [name for name, ours, theirs in compared if ours != theirs]
     if wrong:
         return Check(
             numbers.ATTESTED,
@@ -210,7 +215,8 @@ def judged(
     presented: bool = True,
 ) -> CredentialResult:
     """The entry's result, its own verdict included."""
-    shown = not any(each.outcome is Outcome.FAIL and each.id in NOTHING_SHOWN_AFTER for each in checks)
+    fail = Outcome.FAIL
+    shown = not [each for each in checks if each.outcome is fail and each.id in NOTHING_SHOWN_AFTER]
     findings = Findings(checks, ((where,),), 1, where is Standing.ADVERSE)
     return CredentialResult(
         category=category.name,
@@ -224,7 +230,7 @@ def judged(
         standing=where,
         verdict=_verdict(findings, where, presented=presented),
         claims=document.claims if shown else None,
-        checks=tuple(sorted(checks, key=lambda check: check.id)),
+        checks=tuple(sorted(checks, key=BY_NUMBER)),
         presented=presented,
         document_missing=document.missing,
     )
@@ -239,8 +245,7 @@ def _verdict(findings: Findings, where: Standing, *, presented: bool) -> str:
     return verdict(findings).value
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True):
     """An entry with its standing, the sentence why, and whether a verdict may rest on it.
 
     An entry that is history, or is not current beside one in force, is listed and not relied on.

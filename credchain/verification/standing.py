@@ -15,15 +15,16 @@ def standing(dossier: Dossier, entry: Entry, now: Millis) -> tuple[Standing, str
     An adverse status stays adverse after a renewal: an issuer ends it by a status change, not by a
     second attestation. A renewal counts from its own first day, and not if it was issued in error.
     """
-    if entry.status == ISSUED_IN_ERROR:
+    status = entry.status
+    if status == ISSUED_IN_ERROR:
         return Standing.HISTORY, f"issued in error, said on {_since(entry)}"
-    if entry.status in ADVERSE:
+    if status in ADVERSE:
         reason = entry.history[-1].reason
-        return Standing.ADVERSE, f"{entry.status} since {_since(entry)}, reason {reason}"
+        return Standing.ADVERSE, f"{status} since {_since(entry)}, reason {reason}"
     renewal = dossier.renewal_of(entry.id)
     if renewal is not None and renewal.valid_from <= now:
         return Standing.HISTORY, f"renewed by {renewal.id.hex()[:12]}"
-    if entry.status == LAPSED:
+    if status == LAPSED:
         return Standing.NOT_CURRENT, f"lapsed since {_since(entry)}"
     if now < entry.valid_from:
         return Standing.NOT_CURRENT, f"not valid before {rfc3339(entry.valid_from)}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from ..certificates import Height, Millis
 from ..credentials.categories import Claims
@@ -13,8 +16,7 @@ from ..keys import Did
 from .checks import NAMES, Check, Outcome, Standing, Verdict, worst
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialResult:
+class CredentialResult(msgspec.Struct, frozen=True):
     """One entry of a dossier, judged. ``claims`` is None where they are not disclosed.
 
     After a failed check 1, 5 or 6 ``status``, dates and claims are None: nothing of the credential
@@ -100,15 +102,13 @@ class Statement:
         }
 
 
-def summarise(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+def summarise(checks: Iterable[Check]) -> tuple[Check, ...]:
     """One check a number, the worst of all credentials; a number nobody checked is not applicable."""
-    result = []
-    for number in NAMES:
-        same = [check for check in checks if check.id == number]
-        result.append(
-            worst(same) if same else Check(number, Outcome.NOT_APPLICABLE, "there is no credential to check")
-        )
-    return tuple(result)
+    found = worst(checks)
+    return tuple(
+        found.get(number) or Check(number, Outcome.NOT_APPLICABLE, "there is no credential to check")
+        for number in NAMES
+    )
 
 
 _WORDS: Final = {

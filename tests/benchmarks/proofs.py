@@ -51,6 +51,7 @@ def dossier(number: int) -> Dossier:
         time=Millis(1_800_000_000_000 + number),
         credential=subject(number),
         valid_from=Millis(1_800_000_000_000),
+        history=(),
         valid_until=Millis(1_900_000_000_000),
     )
     return Dossier(CATEGORY, subject(number), (entry,))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from tests.unit.test_status import WHOLE
+
 from .network import SampleNetwork, quick, run
+from .test_bad_input import web_server
+from .test_contract import check_document
 
 
 def spec_of(folder: Path, validators: int) -> Path:
@@ -154,6 +159,23 @@ def test_status_of_the_nodes_that_are_named(network: SampleNetwork) -> None:
 def test_status_of_a_member_asks_every_node(network: SampleNetwork) -> None:
     (told,) = quick("node", "status", "--json", home=network.board, expect=0).json["nodes"]
     assert told["url"] == network.url
+
+
+def test_status_of_a_node_among_four(network: SampleNetwork) -> None:
+    """As a node of several validators tells it, for people and as JSON."""
+    from credchain.storage.home import load_network
+
+    told = {**WHOLE, "network": load_network(network.file).id.hex()}
+    with web_server(json.dumps(told).encode()) as url:
+        (node,) = quick("node", "status", "--node", url, "--json", home=network.board, expect=0).json["nodes"]
+        done = quick("node", "status", "--node", url, home=network.board, expect=0)
+    check_document({"nodes": [node]})
+    assert (node["state"], node["primary"], node["round_age_ms"]) == ("view_change", "Node 2", 2_500)
+    assert node["validators"][1]["missing_of_last"] == {"missing": 12, "of": 20}
+    assert node["evidence"] == WHOLE["evidence"]
+    assert "agreeing on a new primary" in done.out
+    assert "12 of the last 20" in done.out
+    assert "evidence against" in done.out
 
 
 def test_status_with_settings_that_are_wrong(four: Path, tmp_path: Path) -> None:

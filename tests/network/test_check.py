@@ -20,6 +20,8 @@ from credchain.credentials.dates import rfc3339
 from credchain.ledger.network import Network, NodeAddress
 from credchain.node.checking import Check, check_node
 from credchain.node.founding import create_network, read_spec
+from credchain.node.peers import Peers
+from credchain.node.settings import Address
 from credchain.node.tls import make_certificate, server_context
 from credchain.storage import keyfile
 from credchain.storage.home import Home
@@ -152,6 +154,28 @@ async def test_this_node_is_running(four: Four) -> None:
     details = {each.name: (each.outcome, each.detail) for each in found.values()}
     assert details["own peer port"] == ("ok", "this node listens here")
     assert details["own API port"] == ("ok", f"this node listens here, version {__version__}, height 100")
+
+
+async def test_this_nodes_own_links_are_up(four: Four) -> None:
+    """A real node's listener takes nobody for itself: it shows its certificate, and refuses ours."""
+    home, network = four.home, four.network
+    listen = Address.parse(four.node(NAMES[0]).peer, "peer")
+    peers = Peers(network, home.did(), home.tls_certificate, home.tls_key, listen, lambda sender, frame: None)
+    other = four.homes[NAMES[1]]
+    beside = Peers(
+        *(network, other.did(), other.tls_certificate, other.tls_key),
+        *(Address.parse(four.node(NAMES[1]).peer, "peer"), lambda sender, frame: None),
+    )
+    try:
+        await peers.start()
+        await beside.start()
+        found = await four.check()
+    finally:
+        await peers.stop()
+        await beside.stop()
+    check = next(each for each in found.values() if each.name == "own peer port")
+    assert (check.outcome, check.detail) == ("ok", "this node listens here")
+    assert found["peer port", NAMES[1]].outcome == "ok", found["peer port", NAMES[1]]
 
 
 async def test_nobody_is_there(four: Four) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from credchain.verification.by_npi import Question
 from credchain.verification.checks import Verdict
 from credchain.verification.evidence import certified_json
 from tests.ledger_world import World, npi
+from tests.values import replace
 
 from .lying_node import (
     Lie,

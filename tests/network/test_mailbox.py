@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,6 +42,7 @@ from tests.ledger_world import (
     signing_key,
     some_digest,
 )
+from tests.values import replace
 
 ELENA, MALLORY = Person("Elena's wallet", npi(1)), Person("Mallory's wallet", npi(2))
 
@@ -403,7 +404,7 @@ class _Client:
 
     async def dossiers(self, wanted: list[tuple[str, Digest]]) -> dict[tuple[str, Digest], Dossier]:
         state = await self.documents(wanted)
-        return {each: state.dossier(*each) or Dossier(*each) for each in wanted}
+        return {each: state.dossier(*each) or Dossier(*each, ()) for each in wanted}
 
     async def member(self, did: Did) -> Member | None:
         return open_answer(self._node.port.members([did]), self.network).member(did)

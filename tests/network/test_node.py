@@ -9,7 +9,6 @@ import signal
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from credchain.node import api as node_api
 from credchain.node.openapi import description
 from credchain.storage.audit import audit
 from credchain.storage.ledger_store import LedgerStore
+from tests.values import replace
 
 from .node_process import (
     HOSPITAL,

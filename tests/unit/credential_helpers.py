@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from credchain.ledger.records import (
     Term,
 )
 from credchain.ledger.transactions import Transaction
+from tests.values import replace
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 
@@ -221,6 +222,8 @@ def _member() -> Member:
         encryption_key=EncryptionKey(b"e" * 32),
         keys=(KeyTerm(PublicKey(b"k" * 32), Height(1), Height(9), Height(5)),),
         roles=(Term("issuer", Height(1)), Term("hospital", Height(2), Height(3))),
+        categories=(),
+        jurisdictions=(),
         name="Example Board",
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import base58
@@ -15,6 +14,7 @@ from credchain.errors import InvalidInput
 from credchain.issuing.holders import recipient_of
 from credchain.ledger.records import KeyTerm, Term
 from tests.ledger_world import BOARD, Person, World, box_key, npi, signing_key, some_digest
+from tests.values import replace
 
 ELENA, MALLORY = Person("Elena's wallet", npi(1)), Person("Mallory's wallet", npi(2))
 NETWORK = some_digest("network")
@@ -184,7 +184,7 @@ def test_signed_by_another_key_than_the_holders(world: World) -> None:
 def test_a_leaf_that_was_not_committed_to(world: World) -> None:
     member, height = world.member(ELENA.name), world.tip.height
     signed = Address.make(world.network.id, ELENA.did, ELENA.signer, MALLORY.subjects.open("cme_credit"))
-    for made in (signed, of(world, opening=replace(OPENING, count=2, path=(some_digest("x"),)))):
+    for made in (signed, of(world, opening=replace(OPENING, count=2, path=some_digest("x")))):
         with pytest.raises(InvalidInput, match="committed"):
             recipient_of(made, member, height)
     with pytest.raises(InvalidInput, match="committed"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tracemalloc
 import zlib
-from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -25,6 +24,7 @@ from credchain.verification.bundle import (
     open_bundle,
 )
 from tests.ledger_world import HOSPITAL, START, Person, World, box_key, did, npi, some_digest
+from tests.values import replace, wire
 
 ELENA = Person("Elena's wallet", npi(1))
 KEY = box_key(HOSPITAL)
@@ -108,7 +108,7 @@ def test_the_signature_covers_every_field_of_the_body(grant: Any) -> None:
         "openings": (),
         "grant": some_digest("x"),
     }
-    assert set(others) == set(BundleBody.__dataclass_fields__)
+    assert set(others) == set(BundleBody.__struct_fields__)
     digests = {replace(body, **{name: value}).digest for name, value in others.items()}
     assert len(digests | {body.digest}) == len(others) + 1
 
@@ -165,8 +165,8 @@ def test_every_byte_flipped_is_refused_or_another_bundle() -> None:
         (("body",), {"scope": [{"category": "a", "claims": []}, {"category": "a", "claims": []}]}),
         (("body",), {"scope": [{"category": "a", "claims": ["b", "a"]}]}),
         (("body",), {"scope": [{"category": "a"}]}),
-        (("body",), {"openings": [BUNDLE.body.openings[0].fields()] * 2}),
-        (("body",), {"openings": [{**BUNDLE.body.openings[0].fields(), "index": 1}]}),
+        (("body",), {"openings": [wire(BUNDLE.body.openings[0])] * 2}),
+        (("body",), {"openings": [{**wire(BUNDLE.body.openings[0]), "index": 1}]}),
         (("evidence",), {"records": [{}]}),
         (("evidence",), {"header": b""}),
         (("evidence",), {"certificate": b"\x80"}),

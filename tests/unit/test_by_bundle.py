@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -54,6 +54,7 @@ from tests.ledger_world import (
     signing_key,
     some_digest,
 )
+from tests.values import replace
 
 ELENA = Person("Elena's wallet", npi(1))
 MALLORY = Person("Mallory's wallet", npi(2))
@@ -488,7 +489,7 @@ def test_a_second_secret_within_the_commitment_does_not_hide_a_dossier() -> None
             salt,
             index,
             2,
-            merkle.path(leaves, index, TREE),
+            b"".join(merkle.path(leaves, index, TREE)),
         )
         for index, secret in enumerate(secrets)
     ]
@@ -534,8 +535,8 @@ def test_the_opening_of_another_category(case: Case) -> None:
         {"subject": some_digest("another subject")},
         {"index": 1, "count": 2},
         {"count": 2},
-        {"path": (some_digest("a sibling"),)},
-        {"count": 2, "path": (some_digest("a sibling"),)},
+        {"path": some_digest("a sibling")},
+        {"count": 2, "path": some_digest("a sibling")},
     ],
 )
 def test_an_altered_opening(case: Case, changes: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from credchain.errors import InvalidInput
 from credchain.keys import BoxKey, SigningKey
 from credchain.ledger.cards import CARD_BYTES, MemberCard
 from credchain.storage.card_file import card_text, parse_card, read_card
+from tests.values import replace
 
 KEY, BOX = SigningKey.from_seed(b"k" * 32), BoxKey.from_seed(b"b" * 32)
 OTHER = SigningKey.from_seed(b"o" * 32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from credchain.ledger.state import PARAMETERS, State, StateReader
 from credchain.ledger.statemap import value_digest
 from credchain.ledger.transactions import Transaction
 from tests.ledger_world import BOARD, PROVIDER, START, World, did, some_digest, with_field
+from tests.values import replace
 
 
 def attest(number: int) -> Attest:

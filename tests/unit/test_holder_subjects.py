@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,11 +15,11 @@ from credchain.credentials.subjects import (
     HolderSubjects,
     Opening,
     holder_subject,
-    make_opening,
 )
-from credchain.encoding import decode, encode
+from credchain.encoding import decode_record
 from credchain.errors import InvalidInput, ProofError
 from tests.ledger_world import some_digest
+from tests.values import replace
 
 SECRET = some_digest("link secret")
 NAMES = ("cme_credit", "dea_registration", "fellowship", "life_support", "residency")
@@ -85,25 +84,29 @@ def test_an_opening_changed_in_any_part() -> None:
         {"index": 5},
         {"count": 2},
         {"count": 0},
-        {"path": ()},
-        {"path": path[1:]},
-        {"path": (*path, path[0])},
-        {"path": path[::-1]},
-        {"path": (some_digest("x"), *path[1:])},
+        {"path": b""},
+        {"path": path[32:]},
+        {"path": path + path[:32]},
+        {"path": path[32:] + path[:32]},
+        {"path": some_digest("x") + path[32:]},
     ]
     for change in changes:
-        assert not replace(opening, **change).opens(found.root), change
+        try:
+            altered = replace(opening, **change)
+        except InvalidInput:
+            continue
+        assert not altered.opens(found.root), change
 
 
 def test_every_byte_of_an_encoded_opening() -> None:
     found = subjects(6)
     opening = found.open("category_004")
-    data = bytearray(encode(opening.fields()))
-    assert decode(bytes(data), Opening.read, Opening.fields, "opening") == opening
+    data = bytearray(opening.encode())
+    assert decode_record(bytes(data), Opening, "opening") == opening
     for index in range(len(data)):
         data[index] ^= 1
         try:
-            altered = decode(bytes(data), Opening.read, Opening.fields, "opening")
+            altered = decode_record(bytes(data), Opening, "opening")
         except InvalidInput:
             pass
         else:
@@ -117,7 +120,7 @@ def test_every_byte_of_an_encoded_opening() -> None:
 )
 def test_what_cannot_be_an_opening(index: int, count: int, path: bytes) -> None:
     with pytest.raises(InvalidInput):
-        make_opening(
+        Opening(
             category="cme_credit",
             subject=some_digest("s"),
             salt=b"s" * SALT_BYTES,

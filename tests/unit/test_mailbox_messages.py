@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import msgpack
@@ -22,6 +22,7 @@ from credchain.mailbox import (
     sign_request,
 )
 from tests.ledger_world import IDENTITY_ISSUER, START, did, signing_key, some_digest
+from tests.values import replace
 
 PURPOSES = (DEPOSIT, COLLECT, ACKNOWLEDGE)
 ITEM = Item(did("Elena"), "cme_credit", some_digest("subject"), some_digest("attestation"), b"sealed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -17,6 +17,7 @@ from credchain.errors import CredchainError, InvalidInput
 from credchain.ledger.network import Genesis, Network, check_genesis
 from credchain.ledger.records import CategoryRule
 from tests.ledger_world import BOARD, did, make_network, signing_key, some_digest, with_field
+from tests.values import replace
 
 Path = tuple[str | int, ...]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,6 +20,7 @@ from credchain.ledger.transactions import Transaction
 from credchain.mailbox import Request
 from credchain.storage.keyfile import KeyPair
 from credchain.storage.member_store import REFUSED, Issued, MemberStore
+from tests.values import replace
 
 NETWORK = Digest(b"n" * 32)
 PAIR = KeyPair.from_seeds(b"s" * 32, b"e" * 32)

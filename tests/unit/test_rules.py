@@ -6,7 +6,6 @@ A refusal names the rule and the operation, and leaves the state as it was.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -39,6 +38,7 @@ from tests.ledger_world import (
     signing_key,
     some_digest,
 )
+from tests.values import replace
 
 CATEGORY = "board_certification"
 SUBJECT = some_digest("subject")
@@ -236,6 +236,7 @@ def test_an_attestation_becomes_an_entry(world: World) -> None:
             time=block.block.header.time,
             credential=operation.credential,
             valid_from=Millis(5),
+            history=(),
             valid_until=Millis(5),
             renews=earlier,
         ),
@@ -680,6 +681,8 @@ def test_an_enrolment_becomes_a_member_record(world: World) -> None:
         encryption_key=box_key(HOLDER).public,
         keys=member.keys,
         roles=(Term("radiologist", world.tip.height),),
+        categories=(),
+        jurisdictions=(),
         recovery=recovery,
         subjects_root=some_digest("subjects"),
         private_categories=("cme_credit",),

@@ -10,14 +10,13 @@ from credchain.certificates import Height, View
 from credchain.consensus.messages import COMMIT, PREPARE, Signed
 from credchain.consensus.record import BORN, Record, may_sign, open_height
 from credchain.errors import InvalidInput
-from credchain.limits import LIMITS
 
 from .consensus_helpers import block, digest_of, header, new_view, prepared, view_change, vote
 
 A, B = header(tag=1), header(tag=2)
 ID_A, ID_B = digest_of(A), digest_of(B)
 FRESH = open_height(BORN, Height(1), View(0))
-WITH_BODIES = FRESH.with_body(ID_A, block(A)).with_body(ID_B, block(B))
+WITH_BODIES = replace(FRESH, bodies=((ID_A, block(A)), (ID_B, block(B))))
 CHANGES = tuple(view_change(1, 1, each) for each in (0, 1, 2))
 
 
@@ -116,13 +115,26 @@ def test_heights_never_go_back() -> None:
     assert open_height(later, Height(1), View(0)) == later
 
 
-def test_the_prepared_body_stays_while_others_go() -> None:
+def test_bodies_stay_as_long_as_a_vote_for_them_may_be_shown() -> None:
+    """A prepared certificate of any view may come up in a view-change, and its block be asked for."""
+    record = FRESH
+    blocks = [header(tag=10 + view) for view in range(12)]
+    for view, each in enumerate(blocks):
+        changes = tuple(view_change(1, view, who) for who in (0, 1, 2))
+        if view:
+            record = after(record, view_change(1, view, 1)).with_new_view(new_view(1, view, changes))
+        record = record.with_body(digest_of(each), block(each))
+        record = after(record, vote(PREPARE, 1, view, digest_of(each), 1))
+    assert all(record.body(digest_of(each)) == block(each) for each in blocks)
+
+
+def test_bodies_without_a_vote_go() -> None:
     record = FRESH.with_body(ID_A, block(A)).with_prepared(prepared(1, 0, A), ID_A)
     for tag in range(10, 30):
         other = header(tag=tag)
         record = record.with_body(digest_of(other), block(other))
     assert record.body(ID_A) == block(A)
-    assert len(record.bodies) <= LIMITS.bodies_kept + 2
+    assert len(record.bodies) == 2
 
 
 def test_a_record_is_read_back_as_it_was() -> None:

@@ -8,7 +8,6 @@ every digest has its purpose.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from hashlib import sha256
 from random import Random
 
@@ -21,6 +20,7 @@ from credchain.encoding import Digest
 from credchain.errors import InvalidInput, ProofError
 from credchain.ledger.proofs import StateProof, check_state_proof
 from credchain.ledger.statemap import StateMap, value_digest
+from tests.values import replace
 
 Content = dict[Digest, Digest]
 

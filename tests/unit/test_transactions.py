@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -25,6 +24,7 @@ from credchain.ledger.operations import (
 )
 from credchain.ledger.transactions import Transaction
 from tests.ledger_world import START, box_key, did, signing_key, some_digest
+from tests.values import replace
 
 NETWORK = some_digest("network")
 CARD = MemberCard(signing_key("Holder").public, box_key("Holder").public)

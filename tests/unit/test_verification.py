@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -47,6 +46,7 @@ from tests.ledger_world import (
     signing_key,
     some_digest,
 )
+from tests.values import replace
 
 ELENA, OTHER = npi(1), npi(2)
 BOTH = ("board_certification", "state_license")
