@@ -115,7 +115,9 @@ def free_ports(count: int) -> list[int]:
 def spec(folder: Path) -> Path:
     """The sample consortium on ports that are free here."""
     ports = iter(free_ports(8))
-    text = re.sub(r"127\.0\.0\.1:\d+", lambda _: f"127.0.0.1:{next(ports)}", (SAMPLES / "consortium.toml").read_text())
+    text = re.sub(
+        r"127\.0\.0\.1:\d+", lambda _: f"127.0.0.1:{next(ports)}", (SAMPLES / "consortium.toml").read_text()
+    )
     path = folder / "consortium.toml"
     path.write_text(text)
     return path
@@ -276,7 +278,11 @@ async def sample(session: aiohttp.ClientSession, nodes: Sequence[Node]) -> tuple
 
 
 async def rate(
-    session: aiohttp.ClientSession, sender: Sender, nodes: Sequence[Node], transactions: list[bytes], size: int
+    session: aiohttp.ClientSession,
+    sender: Sender,
+    nodes: Sequence[Node],
+    transactions: list[bytes],
+    size: int,
 ) -> Rate:
     at_once = UNDER_WAY if size > 1 else 10 * UNDER_WAY
     sending = asyncio.create_task(sender.all(transactions, size, at_once, nodes))
@@ -344,7 +350,9 @@ async def overload(sender: Sender, load: Load, nodes: Sequence[Node]) -> None:
         sender.all(envelopes, 1, len(envelopes), nodes[:1]), sender.all(singles, 1, len(singles), nodes[:1])
     )
     got = sender.receipts - before
-    print(f"overload: {got} of {len(envelopes) + len(singles)} receipts, {sender.turned_away} times turned away")
+    print(
+        f"overload: {got} of {len(envelopes) + len(singles)} receipts, {sender.turned_away} times turned away"
+    )
 
 
 def memory(nodes: Sequence[Node], when: str) -> None:
@@ -366,8 +374,9 @@ async def measured(made: Path, nodes: Sequence[Node], size: int) -> None:
         await idle(nodes)
         await latency(sender, load, nodes)
         memory(nodes, "before the load")
+        at_once = UNDER_WAY if size > 1 else 10 * UNDER_WAY
         singles = [load.transaction() for _ in range(SINGLES if size > 1 else SINGLES // 10)]
-        show("singly signed", await rate(session, sender, nodes, singles, size), raw, 0.35)
+        show("singly signed", await rate(session, sender, nodes, singles, size, at_once), raw, 0.35)
         memory(nodes, "after it")
         envelopes = [load.transaction(OPERATIONS) for _ in range(ENVELOPES)]
         show("envelopes of 1000", await rate(session, sender, nodes, envelopes, 1), raw, 1.5)
