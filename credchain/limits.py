@@ -54,6 +54,12 @@ class Limits:
     members_per_page: int = 200
     pool_operations: int = 50_000
     pool_operations_per_sender: int = 20_000
+    pool_bytes: int = 32 * 2**20
+    pool_bytes_per_sender: int = 16 * 2**20
+    transactions_per_batch: int = 1_000
+    admission_bytes: int = 512 * 1024
+    admission_frames: int = 4
+    submission_bytes: int = 64 * 2**20
     request_timeout: int = 15 * SECOND
     submit_timeout: int = 30 * SECOND
     connect_timeout: int = 5 * SECOND

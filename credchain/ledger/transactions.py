@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
@@ -13,11 +14,13 @@ from ..certificates import Millis
 from ..encoding import BYTES_32, NATURAL, Digest, Record, decode_record, digest
 from ..errors import InvalidInput
 from ..keys import Did, PublicKey, SigningKey
+from ..limits import LIMITS
 from ..merkle import leaf
+from .blocks import MAX_TRANSACTION_BYTES
 from .operations import NAMES, Operation
 
 MAX_OPERATIONS = 1_000
-MAX_BYTES = 2 * 2**20
+MAX_BYTES = MAX_TRANSACTION_BYTES
 
 
 @dataclass(frozen=True)
@@ -99,3 +102,20 @@ def _unknown_operation(problem: InvalidInput) -> InvalidInput:
     if not problem.field.endswith(".op") or "Invalid value" not in problem.message:
         return problem
     return InvalidInput(problem.message, field=problem.field, hint=f"known are {', '.join(NAMES)}")
+
+
+class _Batch(Record, frozen=True):
+    transactions: Annotated[
+        tuple[Annotated[bytes, Meta(max_length=MAX_BYTES)], ...],
+        Meta(min_length=1, max_length=LIMITS.transactions_per_batch),
+    ]
+
+
+def encode_batch(transactions: Sequence[bytes]) -> bytes:
+    """Wire bytes of several transactions, as they travel together: to a node, and between nodes."""
+    return _Batch(tuple(transactions)).encode_checked()
+
+
+def decode_batch(data: bytes) -> tuple[bytes, ...]:
+    """The wire bytes of each; InvalidInput. The transactions themselves are not looked at."""
+    return decode_record(data, _Batch, "batch").transactions
