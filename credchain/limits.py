@@ -57,7 +57,7 @@ class Limits:
     pool_bytes: int = 32 * 2**20
     pool_bytes_per_sender: int = 16 * 2**20
     transactions_per_batch: int = 1_000
-    admission_bytes: int = 512 * 1024
+    admission_bytes: int = 128 * 1024
     admission_frames: int = 4
     submission_bytes: int = 64 * 2**20
     request_timeout: int = 15 * SECOND
@@ -84,6 +84,7 @@ class Limits:
     inputs_waiting: int = 1_024
     certificates_shown: int = 20
     pool_checked: int = 256
+    pool_looked_at: int = 5 * SECOND
     refusal_settles: int = 1_500
     evidence_per_validator: int = 10
     evidence_bytes: int = 64 * 2**20

@@ -35,11 +35,11 @@ import aiohttp
 
 from credchain.certificates import Millis
 from credchain.client import Client
-from credchain.encoding import Digest, encode
+from credchain.encoding import Digest
 from credchain.keys import SigningKey, verify
 from credchain.ledger.network import Network
 from credchain.ledger.operations import Attest
-from credchain.ledger.transactions import Transaction
+from credchain.ledger.transactions import Transaction, encode_batch
 from credchain.limits import DAY, MINUTE
 from credchain.storage.home import Home, load_network
 from credchain.storage.keyfile import KeyPair
@@ -208,7 +208,7 @@ class Sender:
     async def many(self, waiting: list[bytes], node: Node) -> None:
         """Many transactions a request."""
         while waiting:
-            status, body = await self._post(node, encode(list(waiting)), BATCH)
+            status, body = await self._post(node, encode_batch(waiting), BATCH)
             outcomes = body["outcomes"] if status == 200 else [{"status": 503}] * len(waiting)
             assert status in (200, 503), body
             left = []
