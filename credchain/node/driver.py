@@ -486,10 +486,8 @@ class Driver:
     def _to_look_at(self, now: Millis, *, quiet: bool) -> list[Waiting]:
         """Those that have waited for a while; while blocks follow each other, for a long one, since most
         of them only wait for their turn. A few operations at a time."""
-        if self._alone:
-            pause = 0
-        else:
-            pause = _QUIET if quiet else LIMITS.pool_looked_at
+        pause = _QUIET if quiet else LIMITS.pool_looked_at
+        now = Millis(now + pause) if self._alone else now
         found: list[Waiting] = []
         operations = 0
         for each in self._pool:

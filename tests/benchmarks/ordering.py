@@ -283,8 +283,8 @@ async def rate(
     nodes: Sequence[Node],
     transactions: list[bytes],
     size: int,
+    at_once: int = UNDER_WAY,
 ) -> Rate:
-    at_once = UNDER_WAY if size > 1 else 10 * UNDER_WAY
     sending = asyncio.create_task(sender.all(transactions, size, at_once, nodes))
     found = await measure(session, nodes, sending)
     sending.cancel()
@@ -391,4 +391,4 @@ def main(size: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int((sys.argv[1:] or ["1"])[0]))
+    main(int((sys.argv[1:] or ["200"])[0]))
