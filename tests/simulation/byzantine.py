@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from credchain.certificates import Certificate, Height, View, quorum
+from credchain.consensus.events import HeaderFacts
 from credchain.consensus.messages import (
     COMMIT,
     PREPARE,
@@ -85,8 +86,11 @@ class Adversary:
         return signed
 
     def proposal(self, height: int, view: int, block: bytes) -> PrePrepare:
-        facts = self.world.form.of_block(block)[1]
-        return PrePrepare(self.vote(PREPARE, height, view, facts.digest), block)
+        return PrePrepare(self.vote(PREPARE, height, view, self.facts(block).digest), block)
+
+    def facts(self, block: bytes) -> HeaderFacts:
+        """Of its header, whatever another lie has put beside it."""
+        return self.world.form.of_header(self.world.form.block(block)[0])
 
     def block(
         self,
@@ -401,7 +405,7 @@ def disobeys_its_new_view(liar: Adversary, to: int, message: Message) -> list[Me
     """Proposes a block of its own where a prepared one is to be proposed again."""
     if not isinstance(message, PrePrepare) or message.vote.validator != liar.machine.index:
         return [message]
-    facts = liar.world.form.of_block(message.block)[1]
+    facts = liar.facts(message.block)
     if facts.view == message.vote.view:
         return [message]
     return _other_block(liar, message, "own", lambda: liar.block(message.vote.view))

@@ -205,7 +205,11 @@ class Machine:
     def _step(self, event: Input) -> None:
         if self.replica is None:
             return
-        self._effects.extend(self.replica.step(event, self.now()))
+        now = self.now()
+        self._effects.extend(self.replica.step(event, now))
+        deadline = self.replica.deadline
+        if isinstance(event, Tick) and deadline is not None and deadline <= now.monotonic:
+            self.world.oracles.broken(self, "after a tick its deadline does not lie ahead")
         self.world.stepped(self)
 
     # --- effects ------------------------------------------------------------------------
