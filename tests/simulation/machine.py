@@ -200,7 +200,7 @@ class Machine:
             if not self._inbox:
                 break
             self._step(self._inbox.popleft())
-        self._set_alarm()
+        self.settle_alarm()
 
     def _step(self, event: Input) -> None:
         if self.replica is None:
@@ -324,7 +324,7 @@ class Machine:
 
     # --- the timer ----------------------------------------------------------------------
 
-    def _set_alarm(self) -> None:
+    def settle_alarm(self) -> None:
         deadline = None if self.replica is None or self.halted else self.replica.deadline
         if self.world.manual or self._writing is not None or deadline == self._alarm:
             return

@@ -69,15 +69,17 @@ def run_schedule(
     *,
     patch: Patch | None = None,
     script: Script | None = None,
+    start: int = 1,
     traced: bool = False,
     real_keys: bool = False,
 ) -> Report:
-    """One schedule, or a script with these many validators. ``patch`` is in force while it runs."""
+    """One schedule, or a script with these many validators, on a chain of ``start`` blocks. ``patch`` is
+    in force while it runs."""
     rng = random.Random(f"{seed} schedule")
     cast = (
         draw_cast(seed, rng, validators, real_keys)
         if script is None
-        else Cast(validators or SMALLEST, start=1)
+        else Cast(validators or SMALLEST, start=start)
     )
     report = Report(seed, cast)
     with nullcontext() if patch is None else patch():
