@@ -116,7 +116,7 @@ def two_blocks_around_a_crash(stage: Stage) -> None:
 
 
 def one_block(stage: Stage) -> None:
-    proposed(stage)
+    stage.submit(1)
     stage.deliver(("pre_prepare", "prepare", "commit"))
 
 
@@ -127,7 +127,8 @@ def view_one(stage: Stage) -> None:
 
 def leaving_a_prepared_block(stage: Stage) -> None:
     prepared_at(stage, 2)
-    stage.time_out(2)
+    for _ in range(6):
+        stage.fire(2)
 
 
 def prepared_and_restarted(stage: Stage) -> None:
@@ -205,7 +206,11 @@ RECORD = (
         two_blocks_around_a_crash,
         covered_by=(
             Edit(Replica._open, "if found is not None:", "if False:"),
-            Edit(Replica._prepare, " or self._voted(PREPARE)", ""),
+            Edit(
+                Replica._prepare,
+                "self._voted(PREPARE)",
+                "at.candidate.digest in [each.block for each in before.votes]",
+            ),
         ),
     ),
     Sabotage(
@@ -1144,15 +1149,15 @@ def late_block(stage: Stage) -> bytes:
 def slow_own_block(stage: Stage) -> None:
     """0 is asked for a block in view 0, leads again in view 4, and only then has the first one ready."""
     machine = stage.machines[0]
-    machine.speed.execute = 10**7
+    machine.speed.execute = 10**6
     stage.submit(1)
+    machine.speed.execute = 10**8
     for view in range(1, 5):
         while min(stage.views(0, 1, 2, 3)) < view:
             behind = [each for each in range(4) if stage.views(each) < [view]]
             stage.time_out(*behind[:3])
             stage.deliver("view_change")
-    machine.speed.execute = 0
-    stage.wait(10**7)
+    stage.wait(10**6)
 
 
 def behind_its_parent(stage: Stage) -> None:
@@ -1370,11 +1375,12 @@ def ahead_then_lost(stage: Stage) -> None:
     for letter in letters:
         stage.world.network.arrive(letter)
     stage.settle()
-    stage.deliver(("pre_prepare", "prepare", "commit"))
-    for _ in range(4):
-        for each in range(4):
-            stage.fire(each)
-        stage.deliver(("beacon", "blocks", "fetch_blocks", "vote", "prepare", "commit", "pre_prepare"))
+    assert stage.heights == [1, 1, 1, 0]
+    stage.fire(3)
+    stage.deliver("beacon", sender=3)
+    stage.deliver("blocks", to=3)
+    assert stage.heights == [1, 1, 1, 1]
+    stage.deliver("pre_prepare", to=3)
 
 
 def lost_before_two_blocks(stage: Stage) -> None:
@@ -1408,6 +1414,7 @@ def old_answers(stage: Stage) -> None:
     for letter in replies:
         stage.world.network.arrive(letter)
     stage.settle()
+    stage.wait(100)
     stage.mark_faulty(0)
     stage.inject(0, 3, stage.proposal(0, stage.block(0, transactions=(Transaction(9, FOREVER),))))
 
