@@ -6,7 +6,6 @@ cover it, it does. If the source changes so that a text is no longer there, the 
 """
 
 from __future__ import annotations
-
 import __future__
 
 import inspect
@@ -85,9 +84,7 @@ def _edited(function: FunctionType, edits: list[Edit]) -> CodeType:
     flags = __future__.annotations.compiler_flag
     module = compile(source, inspect.getfile(function), "exec", flags=flags, dont_inherit=True)
     return next(
-        each
-        for each in module.co_consts
-        if isinstance(each, CodeType) and each.co_name == function.__name__
+        each for each in module.co_consts if isinstance(each, CodeType) and each.co_name == function.__name__
     )
 
 

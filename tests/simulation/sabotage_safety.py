@@ -22,13 +22,14 @@ from credchain.consensus.messages import (
     NewView,
     Prepared,
     PrePrepare,
+    TipQuery,
     TipReply,
     ViewChange,
     Vote,
     prepare_digest,
 )
 from credchain.consensus.replica import Replica
-from credchain.consensus.setting import Setting
+from credchain.consensus.setting import Setting, first_view
 from credchain.consensus.view_change import choose, new_view_holds, prepared_block, view_change_holds
 from credchain.consensus.votes import Votes
 from credchain.encoding import Digest, digest
@@ -661,11 +662,7 @@ VIEW_CHANGE = (
         "NEW-VIEW is its primary's.",
         (Edit(new_view_holds, " or new_view.validator != setting.primary(new_view.view)", ""),),
         "which is not its primary's",
-        crafted(
-            lambda stage, changes: replace(
-                stage.new_view(3, 1, [changes[0], stage.change(1), changes[3]]),
-            )
-        ),
+        crafted(lambda stage, changes: stage.new_view(3, 1, [changes[0], stage.change(1), changes[3]])),
     ),
     Sabotage(
         "new_view_signature",
@@ -751,9 +748,7 @@ VIEW_CHANGE = (
         "choice_byte_for_byte",
         "What NEW-VIEW chose is re-proposed byte for byte, or refused.",
         (
-            Edit(
-                Replica._consider, "if at.choice is not None and header != at.choice.header:", "if False:"
-            ),
+            Edit(Replica._consider, "if at.choice is not None and header != at.choice.header:", "if False:"),
             Edit(Replica._consider, "if at.choice is None and not", "if False and not"),
         ),
         "its NEW-VIEW demands another block",
@@ -818,7 +813,9 @@ VIEW_CHANGE = (
         (
             Edit(Replica._join, "len(views) <= at.setting.faults or ", "not views or "),
             Edit(Replica._join, "views[at.setting.faults] <= at.view", "views[-1] <= at.view"),
-            Edit(Replica._join, "self._change_view(views[at.setting.faults])", "self._change_view(views[-1])"),
+            Edit(
+                Replica._join, "self._change_view(views[at.setting.faults])", "self._change_view(views[-1])"
+            ),
         ),
         "one validator alone",
         one_goes_alone,
@@ -1004,20 +1001,12 @@ COUNTING = (
 
 # --- signed bytes ------------------------------------------------------------------------
 
-_VOTED = '"network": network, "height": height, "view": view, "header": '
-
-
-def _without(field: str) -> tuple[str, str]:
-    text = f'"{field}": {field}, '
-    return text, ""
-
-
 SIGNED = (
     *(
         Sabotage(
             f"{phase}_signs_{field}",
             f"{phase.upper()} is signed over {field}.",
-            (Edit(made, *_without(field)),),
+            (Edit(made, f'"{field}": {field}, ', ""),),
             "with a bad signature",
             one_block,
         )
@@ -1429,7 +1418,7 @@ def one_answers_thrice(stage: Stage) -> None:
     stage.deliver("pre_prepare", to=3)
     stage.drop()
     stage.restart(3, lost=True)
-    queries = [each for each in stage.held if each.target == 2 and "TipQuery" in str(type(each.message))]
+    queries = [each for each in stage.held if each.target == 2 and isinstance(each.message, TipQuery)]
     stage.drop()
     for _ in range(3):
         stage.wait(1_000)
@@ -1439,8 +1428,6 @@ def one_answers_thrice(stage: Stage) -> None:
     stage.mark_faulty(0)
     stage.inject(0, 3, stage.proposal(0, stage.block(0, transactions=(Transaction(9, FOREVER),))))
 
-
-_KEYED = "self.replies[did] = reply.height"
 
 LOST = (
     Sabotage(
@@ -1500,8 +1487,10 @@ def forged_block(stage: Stage) -> None:
     stage.drop()
     stage.mark_faulty(1)
     true = stage.machines[1].ledger.blocks[1].certificate
-    own = stage.machines[1].ledger.up_to(1).make(
-        (), view=0, time=EPOCH + 1, proposer=stage.world.keyring.validators.members[0].did
+    own = (
+        stage.machines[1]
+        .ledger.up_to(1)
+        .make((), view=0, time=EPOCH + 1, proposer=stage.world.keyring.validators.members[0].did)
     )
     stage.inject(1, 3, Blocks(Height(2), (CertifiedBlock(own, true),)))
 
@@ -1531,7 +1520,7 @@ REST = (
     Sabotage(
         "rotation",
         "The first view is one more every 100 heights: no primary rules for ever.",
-        (Edit(__import__("credchain.consensus.setting", fromlist=["x"]).first_view, "turn = 1 if", "turn = 0 if"),),
+        (Edit(first_view, "turn = 1 if", "turn = 0 if"),),
         "is of view 0, first 1|signed PREPARE",
         last_height_of_a_hundred,
         start=99,
