@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, NewType
 
 from msgspec import Meta
@@ -127,13 +128,19 @@ class Certificate:
             raise InvalidInput("a validator signs a certificate once, in order", field="signatures")
 
     def encode(self) -> bytes:
-        commits = tuple(_Commit(each, index) for index, each in self.signatures)
-        return _Certificate(commits, self.view).encode()
+        return _encoded(self)
 
     @staticmethod
     def decode(data: bytes) -> Certificate:
         found = decode_record(data, _Certificate, "certificate")
         return Certificate(found.view, tuple((each.validator, each.signature) for each in found.signatures))
+
+
+@lru_cache(64)
+def _encoded(certificate: Certificate) -> bytes:
+    """Each receipt of a block carries its certificate."""
+    commits = tuple(_Commit(each, index) for index, each in certificate.signatures)
+    return _Certificate(commits, certificate.view).encode()
 
 
 class _Commit(Record, frozen=True):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, NewType
+from typing import Annotated, Final, NewType
 
 import base58
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from .encoding import Fields, Value, decode, encode
+from .encoding import BYTES_64, Record, decode_record
 from .errors import InvalidInput
 
 Did = NewType("Did", str)
@@ -140,18 +140,17 @@ def check_did(text: str, field: str = "did") -> Did:
     return Did(text)
 
 
+class _Envelope(Record, frozen=True):
+    body: bytes
+    signature: Annotated[bytes, BYTES_64]
+
+
 def encode_signed(body: bytes, signature: bytes) -> bytes:
     """The wire form of everything that a member signs: its exact bytes, and the signature beside them."""
-    return encode({"body": body, "signature": signature})
+    return _Envelope(body, signature).encode_checked()
 
 
 def decode_signed(data: bytes, what: str, *, max_bytes: int) -> tuple[bytes, bytes]:
     """(body, signature) from the wire form; InvalidInput. Nothing is verified here."""
-
-    def read(fields: Fields) -> tuple[bytes, bytes]:
-        return fields.binary("body"), fields.binary("signature", SIGNATURE_BYTES)
-
-    def write(envelope: tuple[bytes, bytes]) -> Value:
-        return {"body": envelope[0], "signature": envelope[1]}
-
-    return decode(data, read, write, what, max_bytes=max_bytes)
+    envelope = decode_record(data, _Envelope, what, max_bytes=max_bytes)
+    return envelope.body, envelope.signature

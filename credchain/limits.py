@@ -54,6 +54,12 @@ class Limits:
     members_per_page: int = 200
     pool_operations: int = 50_000
     pool_operations_per_sender: int = 20_000
+    pool_bytes: int = 32 * 2**20
+    pool_bytes_per_sender: int = 16 * 2**20
+    transactions_per_batch: int = 1_000
+    admission_bytes: int = 128 * 1024
+    admission_frames: int = 4
+    submission_bytes: int = 64 * 2**20
     request_timeout: int = 15 * SECOND
     submit_timeout: int = 30 * SECOND
     connect_timeout: int = 5 * SECOND
@@ -78,6 +84,7 @@ class Limits:
     inputs_waiting: int = 1_024
     certificates_shown: int = 20
     pool_checked: int = 256
+    pool_looked_at: int = 5 * SECOND
     refusal_settles: int = 1_500
     evidence_per_validator: int = 10
     evidence_bytes: int = 64 * 2**20

@@ -20,29 +20,40 @@ def _node(tree: str, left: bytes, right: bytes) -> Digest:
     return digest(f"{tree}-node", left + right)
 
 
+class Tree:
+    """A tree with all its levels, so that each path costs its own length only.
+
+    Pairing each level from the left, an odd last node going up as it is, is the split at the largest
+    power of two of RFC 6962, 2.1.
+    """
+
+    def __init__(self, leaves: Sequence[Digest], tree: str = "tx") -> None:
+        self._empty = digest(f"{tree}-empty", b"")
+        self._levels = [list(leaves)]
+        while len(self._levels[-1]) > 1:
+            below = self._levels[-1]
+            above = [_node(tree, *pair) for pair in zip(below[::2], below[1::2], strict=False)]
+            self._levels.append(above + below[2 * len(above) :])
+
+    @property
+    def root(self) -> Digest:
+        """The tree head; of no leaves, a digest of its own purpose."""
+        return self._levels[-1][0] if self._levels[-1] else self._empty
+
+    def path(self, index: int) -> tuple[Digest, ...]:
+        """The audit path of one leaf (RFC 6962, 2.1.1), from the leaf up."""
+        siblings = ((level, (index >> depth) ^ 1) for depth, level in enumerate(self._levels[:-1]))
+        return tuple(level[place] for level, place in siblings if place < len(level))
+
+
 def root(leaves: Sequence[Digest], tree: str = "tx") -> Digest:
     """The tree head (RFC 6962, 2.1); of no leaves, a digest of its own purpose."""
-    if not leaves:
-        return digest(f"{tree}-empty", b"")
-    if len(leaves) == 1:
-        return leaves[0]
-    split = _split(len(leaves))
-    return _node(tree, root(leaves[:split], tree), root(leaves[split:], tree))
-
-
-def _split(count: int) -> int:
-    """The largest power of two smaller than the count."""
-    return 1 << ((count - 1).bit_length() - 1)
+    return Tree(leaves, tree).root
 
 
 def path(leaves: Sequence[Digest], index: int, tree: str = "tx") -> tuple[Digest, ...]:
     """The audit path of one leaf (RFC 6962, 2.1.1), from the leaf up."""
-    if len(leaves) == 1:
-        return ()
-    split = _split(len(leaves))
-    if index < split:
-        return (*path(leaves[:split], index, tree), root(leaves[split:], tree))
-    return (*path(leaves[split:], index - split, tree), root(leaves[:split], tree))
+    return Tree(leaves, tree).path(index)
 
 
 def check_path(

@@ -13,18 +13,13 @@ from .. import keys, merkle
 from ..certificates import Certificate, Height, Millis, ValidatorSet, View, check_certificate
 from ..encoding import (
     BYTES_32,
-    DIGEST_BYTES,
     NATURAL,
     Digest,
-    Fields,
     Record,
-    Value,
-    decode,
     decode_record,
     digest,
-    encode,
 )
-from ..errors import InvalidInput, ProofError
+from ..errors import ProofError
 from ..keys import Did
 from ..limits import LIMITS
 
@@ -32,6 +27,7 @@ if TYPE_CHECKING:
     from .transactions import Transaction
 
 VERSION = 1
+MAX_TRANSACTION_BYTES = 2 * 2**20
 
 
 _Digest = Annotated[Digest, BYTES_32]
@@ -79,12 +75,12 @@ class Block:
 
     @cached_property
     def encoded(self) -> bytes:
-        return encode(
-            {
-                "header": self.header.encoded,
-                "transactions": [each.encoded for each in self.transactions],
-            }
-        )
+        return _Parts(self.header.encoded, tuple(each.encoded for each in self.transactions)).encode_checked()
+
+    @cached_property
+    def tree(self) -> merkle.Tree:
+        """Over the transactions' wire bytes, signature included."""
+        return merkle.Tree([each.leaf for each in self.transactions])
 
     @staticmethod
     def decode(data: bytes, known: Mapping[bytes, Transaction] | None = None) -> Block:
@@ -102,25 +98,22 @@ class Block:
 
 def split_block(data: bytes) -> tuple[bytes, tuple[bytes, ...]]:
     """(header bytes, each transaction's bytes) of a block; InvalidInput if it is none."""
-    from .transactions import MAX_BYTES
+    parts = decode_record(data, _Parts, "block")
+    return parts.header, parts.transactions
 
-    def one(item: object, field: str) -> bytes:
-        if type(item) is not bytes or len(item) > MAX_BYTES:
-            raise InvalidInput(f"{field} must be a transaction's bytes", field=field)
-        return item
 
-    def read(fields: Fields) -> tuple[bytes, tuple[bytes, ...]]:
-        return fields.binary("header"), fields.items("transactions", one, at_most=100_000)
+class _Parts(Record, frozen=True):
+    """The wire form."""
 
-    def write(parts: tuple[bytes, tuple[bytes, ...]]) -> Value:
-        return {"header": parts[0], "transactions": list(parts[1])}
-
-    return decode(data, read, write, "block")
+    header: bytes
+    transactions: Annotated[
+        tuple[Annotated[bytes, Meta(max_length=MAX_TRANSACTION_BYTES)], ...], Meta(max_length=100_000)
+    ]
 
 
 def transactions_root(transactions: tuple[Transaction, ...]) -> Digest:
     """The Merkle root over the transactions' wire bytes, signature included."""
-    return merkle.root([merkle.leaf(each.encoded) for each in transactions])
+    return merkle.root([each.leaf for each in transactions])
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,33 +147,15 @@ class Receipt:
     index: int
     path: tuple[Digest, ...]
 
-    def fields(self) -> dict[str, Value]:
-        return {
-            "header": self.certified.header.encoded,
-            "certificate": self.certified.certificate.encode(),
-            "index": self.index,
-            "path": list(self.path),
-        }
-
     def encode(self) -> bytes:
-        return encode(self.fields())
-
-    @staticmethod
-    def read(fields: Fields) -> Receipt:
-        def sibling(item: object, field: str) -> Digest:
-            if type(item) is not bytes or len(item) != DIGEST_BYTES:
-                raise InvalidInput(f"{field} must be 32 bytes", field=field)
-            return Digest(item)
-
-        certified = CertifiedHeader(
-            Header.decode(fields.binary("header")), Certificate.decode(fields.binary("certificate"))
-        )
-        path = fields.items("path", sibling, at_most=64)
-        return Receipt(certified, fields.integer("index"), path)
+        header, certificate = self.certified.header.encoded, self.certified.certificate.encode()
+        return _Receipt(header, certificate, self.index, self.path).encode_checked()
 
     @staticmethod
     def decode(data: bytes) -> Receipt:
-        return decode(data, Receipt.read, Receipt.fields, "receipt", max_bytes=64 * 1024)
+        read = decode_record(data, _Receipt, "receipt", max_bytes=64 * 1024)
+        certified = CertifiedHeader(Header.decode(read.header), Certificate.decode(read.certificate))
+        return Receipt(certified, read.index, read.path)
 
     def check(self, transaction: bytes, validators: ValidatorSet, network: Digest) -> None:
         """ProofError unless the transaction's wire bytes are in that block of this network."""
@@ -193,3 +168,12 @@ class Receipt:
             merkle.leaf(transaction),
             self.path,
         )
+
+
+class _Receipt(Record, frozen=True):
+    """The wire form."""
+
+    header: bytes
+    certificate: bytes
+    index: Annotated[int, NATURAL]
+    path: Annotated[tuple[_Digest, ...], Meta(max_length=64)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from .. import merkle
 from ..certificates import Height, Millis, ValidatorSet, View
 from ..encoding import Digest
 from ..errors import InvalidInput, ProofError, Rejected
 from ..keys import Did
-from .blocks import Block, Header, transactions_root
+from .blocks import Block, Header
+from .records import Dossier
 from .rules import BlockContext, apply_transaction
 from .state import Record, State, StateKey, StateReader
 from .statemap import StateMap, value_digest
@@ -75,6 +77,31 @@ def propose(
     into a later block; one that the rules refuse is given back.
     """
     state = State(base)
+    chosen, refused = _choose(tip, state, transactions, time=time, repeated=repeated, halvings=halvings)
+    tree = merkle.Tree([each.leaf for each in chosen])
+    header, changes, state_map = _seal(
+        tip, state, tree.root, len(chosen), time=time, view=view, proposer=proposer
+    )
+    return ExecutedBlock(Block(header, tuple(chosen)), changes, state_map), refused
+
+
+def refusals(
+    tip: Tip, base: StateReader, transactions: Iterable[Transaction], *, time: Millis, repeated: Repeated
+) -> list[Refusal]:
+    """Those that the rules would refuse in the next block, were it made now of these."""
+    return _choose(tip, State(base), transactions, time=time, repeated=repeated)[1]
+
+
+def _choose(
+    tip: Tip,
+    state: State,
+    transactions: Iterable[Transaction],
+    *,
+    time: Millis,
+    repeated: Repeated,
+    halvings: int = 0,
+) -> tuple[list[Transaction], list[Refusal]]:
+    """Apply those that fit and that the rules allow; (they, the refused)."""
     parameters = state.parameters
     context = BlockContext(tip.network, Height(tip.height + 1), time)
     chosen: list[Transaction] = []
@@ -96,8 +123,7 @@ def propose(
             continue
         ids.add(transaction.id)
         chosen.append(transaction)
-    executed = _seal(tip, state, tuple(chosen), time=time, view=view, proposer=proposer)
-    return executed, refused
+    return chosen, refused
 
 
 def execute(
@@ -132,17 +158,18 @@ def execute(
             raise ProofError("a transaction's signature does not hold", field="signature")
         apply_transaction(state, transaction, context, lambda each: each in ids or repeated(each))
         ids.add(transaction.id)
-    executed = _seal(
+    expected, changes, state_map = _seal(
         tip,
         state,
-        block.transactions,
+        block.tree.root,
+        len(block.transactions),
         time=header.time,
         view=header.view,
         proposer=header.proposer,
     )
-    if executed.block.header != header:
+    if expected != header:
         raise ProofError("the block's header does not follow from its content", field="header")
-    return executed
+    return ExecutedBlock(block, changes, state_map)
 
 
 def _check_header(tip: Tip, header: Header) -> None:
@@ -159,13 +186,15 @@ def _check_header(tip: Tip, header: Header) -> None:
 def _seal(
     tip: Tip,
     state: State,
-    transactions: tuple[Transaction, ...],
+    transactions_root: Digest,
+    transaction_count: int,
     *,
     time: Millis,
     view: View,
     proposer: Did,
-) -> ExecutedBlock:
-    changes = tuple(StateChange(key, record, record.encode()) for key, record in state.changes())
+) -> tuple[Header, tuple[StateChange, ...], StateMap]:
+    """The header of what was applied, and the state after it."""
+    changes = tuple(StateChange(key, record, _encoded(record)) for key, record in state.changes())
     state_map = tip.state_map.update({change.key.key: value_digest(change.value) for change in changes})
     header = Header(
         network=tip.network,
@@ -174,13 +203,18 @@ def _seal(
         time=time,
         view=view,
         proposer=proposer,
-        transactions_root=transactions_root(transactions),
-        transaction_count=len(transactions),
+        transactions_root=transactions_root,
+        transaction_count=transaction_count,
         state_root=state_map.root,
         validators=tip.validators.digest(),
         next_validators=state.validators.digest(),
     )
-    return ExecutedBlock(Block(header, transactions), changes, state_map)
+    return header, changes, state_map
+
+
+def _encoded(record: Record) -> bytes:
+    """A dossier's parts were checked where they came from: a decoded transaction and header."""
+    return record.encode_checked() if isinstance(record, Dossier) else record.encode()
 
 
 def genesis_tip(network: Digest, time: Millis, state_map: StateMap, validators: ValidatorSet) -> Tip:

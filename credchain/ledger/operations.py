@@ -6,175 +6,96 @@ changes no byte signed today: rotate_key, distrust_key, grant, withdraw_grant, r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, Final, get_args
 
-from .. import keys
+from msgspec import Meta
+
 from ..certificates import Millis
-from ..encoding import Digest, Fields, Value, digest, encode
-from ..errors import InvalidInput
+from ..encoding import (
+    BYTES_32,
+    BYTES_64,
+    NATURAL,
+    Digest,
+    Record,
+    check_text,
+    check_texts,
+    digest,
+    encode,
+)
 from ..limits import LIMITS
 from .cards import CARD_BYTES
 from .identifiers import attestation_id as attestation_id  # noqa: PLC0414  # offered here as well
 
+_Digest = Annotated[Digest, BYTES_32]
+_Millis = Annotated[Millis, NATURAL]
 
-@dataclass(frozen=True, slots=True)
-class Attest:
+
+class Attest(Record, frozen=True, tag_field="op", tag="attest"):
     """The issuer stands behind a credential's digest, for a subject, in a category, for a window.
 
     Times are milliseconds, both ends included; ``renews`` is an earlier attestation of the same
     issuer and subject.
     """
 
-    op: ClassVar[str] = "attest"
     category: str
-    subject: Digest
-    credential: Digest
-    valid_from: Millis
-    valid_until: Millis | None = None
-    renews: Digest | None = None
+    subject: _Digest
+    credential: _Digest
+    valid_from: _Millis
+    valid_until: _Millis | None = None
+    renews: _Digest | None = None
 
-    def fields(self) -> dict[str, Value]:
-        result: dict[str, Value] = {
-            "op": self.op,
-            "category": self.category,
-            "subject": self.subject,
-            "credential": self.credential,
-            "valid_from": self.valid_from,
-        }
-        if self.valid_until is not None:
-            result["valid_until"] = self.valid_until
-        if self.renews is not None:
-            result["renews"] = self.renews
-        return result
-
-    @staticmethod
-    def read(fields: Fields) -> Attest:
-        until = fields.optional_integer("valid_until")
-        return Attest(
-            category=fields.text("category", max_bytes=64),
-            subject=fields.digest("subject"),
-            credential=fields.digest("credential"),
-            valid_from=Millis(fields.integer("valid_from")),
-            valid_until=None if until is None else Millis(until),
-            renews=fields.optional_digest("renews"),
-        )
+    def __post_init__(self) -> None:
+        check_text(self.category, "category", max_bytes=64)
 
 
-@dataclass(frozen=True, slots=True)
-class SetStatus:
+class SetStatus(Record, frozen=True, tag_field="op", tag="set_status"):
     """A new status of an attestation; ``note`` is a salted digest of text kept by the sender."""
 
-    op: ClassVar[str] = "set_status"
     category: str
-    subject: Digest
-    attestation: Digest
+    subject: _Digest
+    attestation: _Digest
     status: str
     reason: str
-    note: Digest | None = None
+    note: _Digest | None = None
 
-    def fields(self) -> dict[str, Value]:
-        result: dict[str, Value] = {
-            "op": self.op,
-            "category": self.category,
-            "subject": self.subject,
-            "attestation": self.attestation,
-            "status": self.status,
-            "reason": self.reason,
-        }
-        if self.note is not None:
-            result["note"] = self.note
-        return result
-
-    @staticmethod
-    def read(fields: Fields) -> SetStatus:
-        return SetStatus(
-            category=fields.text("category", max_bytes=64),
-            subject=fields.digest("subject"),
-            attestation=fields.digest("attestation"),
-            status=fields.text("status", max_bytes=64),
-            reason=fields.text("reason", max_bytes=64),
-            note=fields.optional_digest("note"),
-        )
+    def __post_init__(self) -> None:
+        check_text(self.category, "category", max_bytes=64)
+        check_text(self.status, "status", max_bytes=64)
+        check_text(self.reason, "reason", max_bytes=64)
 
 
-@dataclass(frozen=True, slots=True)
-class Enroll:
+class Enroll(Record, frozen=True, tag_field="op", tag="enroll", omit_defaults=False):
     """A new member: its card's exact bytes, the card's signature, and what the member may do."""
 
-    op: ClassVar[str] = "enroll"
-    card: bytes
-    proof: bytes
-    roles: tuple[str, ...]
-    categories: tuple[str, ...] = ()
-    jurisdictions: tuple[str, ...] = ()
+    card: Annotated[bytes, Meta(max_length=CARD_BYTES)]
+    proof: Annotated[bytes, BYTES_64]
+    roles: Annotated[tuple[str, ...], Meta(max_length=LIMITS.roles)]
+    categories: Annotated[tuple[str, ...], Meta(max_length=LIMITS.categories)] = ()
+    jurisdictions: Annotated[tuple[str, ...], Meta(max_length=LIMITS.jurisdictions)] = ()
 
-    def fields(self) -> dict[str, Value]:
-        return {
-            "op": self.op,
-            "card": self.card,
-            "proof": self.proof,
-            "roles": list(self.roles),
-            "categories": list(self.categories),
-            "jurisdictions": list(self.jurisdictions),
-        }
-
-    @staticmethod
-    def read(fields: Fields) -> Enroll:
-        return Enroll(
-            card=fields.binary("card", at_most=CARD_BYTES),
-            proof=fields.binary("proof", keys.SIGNATURE_BYTES),
-            roles=fields.texts("roles", at_most=LIMITS.roles),
-            categories=fields.texts("categories", at_most=LIMITS.categories),
-            jurisdictions=fields.texts("jurisdictions", at_most=LIMITS.jurisdictions),
-        )
+    def __post_init__(self) -> None:
+        check_texts(self.roles, "roles")
+        check_texts(self.categories, "categories")
+        check_texts(self.jurisdictions, "jurisdictions")
 
 
-@dataclass(frozen=True, slots=True)
-class Erase:
+class Erase(Record, frozen=True, tag_field="op", tag="erase"):
     """Nodes must drop the document of this attestation, now and on catch-up."""
 
-    op: ClassVar[str] = "erase"
     category: str
-    subject: Digest
-    attestation: Digest
+    subject: _Digest
+    attestation: _Digest
     reason: str
 
-    def fields(self) -> dict[str, Value]:
-        return {
-            "op": self.op,
-            "category": self.category,
-            "subject": self.subject,
-            "attestation": self.attestation,
-            "reason": self.reason,
-        }
-
-    @staticmethod
-    def read(fields: Fields) -> Erase:
-        return Erase(
-            category=fields.text("category", max_bytes=64),
-            subject=fields.digest("subject"),
-            attestation=fields.digest("attestation"),
-            reason=fields.text("reason", max_bytes=64),
-        )
+    def __post_init__(self) -> None:
+        check_text(self.category, "category", max_bytes=64)
+        check_text(self.reason, "reason", max_bytes=64)
 
 
 Operation = Attest | SetStatus | Enroll | Erase
 
-_READERS = {each.op: each.read for each in (Attest, SetStatus, Enroll, Erase)}
-
-
-def read_operation(fields: Fields) -> Operation:
-    """Any operation, by its name; InvalidInput for a name that this version does not know."""
-    name = fields.text("op", max_bytes=64)
-    reader = _READERS.get(name)
-    if reader is None:
-        raise InvalidInput(
-            f"the operation {name} is not known",
-            field="op",
-            hint=f"known are {', '.join(_READERS)}",
-        )
-    return reader(fields)
+NAMES: Final = tuple(str(each.__struct_config__.tag) for each in get_args(Operation))
+"""The operations that this version knows."""
 
 
 def note_digest(salt: bytes, text: str) -> Digest:

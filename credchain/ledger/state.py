@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol, TypeVar, cast
 
 import msgspec
@@ -28,6 +29,7 @@ class StateKey(msgspec.Struct, frozen=True):
     key: Digest
 
 
+@lru_cache(4096)
 def _state_key(kind: str, *parts: str | bytes) -> StateKey:
     return StateKey(kind, parts, digest("state-key", encode([kind, *parts])))
 

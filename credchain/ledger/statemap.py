@@ -7,7 +7,8 @@ into blocks can show in the root, and an attacker who grinds keys into one bucke
 bucket's path, by 32 bytes of proof a bit.
 
 Values of this module are immutable: an update shares what it does not touch, so a block that is not
-committed costs nothing to forget.
+committed costs nothing to forget. A node refers to nodes below it only, so there are no cycles, and the
+garbage collector need not walk through a large map (``gc=False``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from ..encoding import Digest, digest
 from ..limits import LIMITS
@@ -26,14 +29,12 @@ Change = tuple[Digest, Digest]
 _PAIR: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class _Bucket:
+class _Bucket(msgspec.Struct, frozen=True, gc=False):
     pairs: bytes
     digest: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class _Inner:
+class _Inner(msgspec.Struct, frozen=True, gc=False):
     left: _Node
     right: _Node
     digest: Digest

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,13 +15,14 @@ from aiohttp import web
 from .. import keys
 from ..encoding import Digest
 from ..errors import CredchainError, InvalidInput, NetworkError, ProofError, Rejected
+from ..ledger.blocks import Receipt
 from ..ledger.codes import ROLES
-from ..ledger.transactions import MAX_BYTES, Transaction
+from ..ledger.transactions import MAX_BYTES, Transaction, decode_batch
 from ..limits import LIMITS, SECOND
 from ..mailbox import ACKNOWLEDGE, COLLECT, DEPOSIT, decode_request
 from ..verification.evidence import certified_json
 from .clock import both, now
-from .driver import Driver
+from .driver import Driver, Submitted
 from .ledger_port import Deposit, LedgerPort
 from .metrics import Metrics
 from .openapi import description
@@ -35,6 +36,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _LOOK_AGAIN = 0.2
 """Seconds between looks at a ledger that another validator may be a block ahead of."""
+BATCH_TYPE = "application/vnd.credchain.transactions"
+"""The content type of a body that holds many transactions."""
 _MOST_BODY = LIMITS.message_bytes
 _ALWAYS = ("/healthz", "/metrics")
 """Answered also when the node is busy: that is when operators ask."""
@@ -83,12 +86,8 @@ class Api:
                 if under_way > LIMITS.requests_under_way and request.path not in _ALWAYS:
                     raise NetworkError("the node is busy", hint=f"try again after {RETRY_AFTER} seconds")
                 return await handler(request)
-            except Rejected as problem:
-                return _error(409, problem, rule=problem.rule, operation=problem.operation)
-            except (InvalidInput, ProofError) as problem:
-                return _error(400, problem)
-            except NetworkError as problem:
-                return _error(503, problem)
+            except (Rejected, InvalidInput, ProofError, NetworkError) as problem:
+                return _error(_status(problem) or 500, problem)
             except web.HTTPException as problem:
                 shown = CredchainError(problem.reason or "refused", field="request")
                 return _error(problem.status, shown)
@@ -182,30 +181,32 @@ class Api:
     # --- writes ---------------------------------------------------------------------------
 
     async def submit(self, request: web.Request) -> web.Response:
+        if request.content_type == BATCH_TYPE:
+            return await self._submit_batch(await _read(request))
         data = await _read(request)
         if len(data) > MAX_BYTES:
             raise InvalidInput(f"a transaction has at most {MAX_BYTES} bytes", field="transaction")
-        try:
-            done = await self.driver.submit(data)
-        except Rejected as problem:
-            return await self._refuse(data, problem)
-        try:
-            await asyncio.wait_for(asyncio.shield(done), LIMITS.submit_timeout / SECOND)
-        except TimeoutError:
-            raise NetworkError(
-                "the transaction waits for its block",
-                hint="ask again: the same transaction is never applied twice",
-            ) from None
-        transaction = Transaction.decode(data)
-        receipt = await self.call(lambda: self.ledger.receipt(transaction.id))
-        return web.json_response({"receipt": _base64(receipt.encode())})
+        (outcome,) = await self._outcomes([data])
+        return _response(*outcome)
 
-    async def _refuse(self, data: bytes, problem: Rejected) -> web.Response:
-        """A repeated transaction is refused, with the receipt that its sender may have missed."""
-        if problem.rule != "repeated":
-            raise problem
-        receipt = await self.call(lambda: self.ledger.receipt(Transaction.decode(data).id))
-        return _error(409, problem, rule=problem.rule, receipt=_base64(receipt.encode()))
+    async def _submit_batch(self, data: bytes) -> web.Response:
+        """All of them are taken as if each came alone: of each its receipt, or why there is none."""
+        outcomes = await self._outcomes(decode_batch(data))
+        return web.json_response({"outcomes": [{"status": status, **body} for status, body in outcomes]})
+
+    async def _outcomes(self, wires: Sequence[bytes]) -> list[tuple[int, dict[str, Any]]]:
+        """(HTTP status, JSON) of each transaction, when all have one or the time is over."""
+        submitted = await self.driver.submit(wires)
+        waiting = [each for each in submitted if isinstance(each, asyncio.Future)]
+        if waiting:
+            await asyncio.wait(waiting, timeout=LIMITS.submit_timeout / SECOND)
+        repeated = [wire for wire, each in zip(wires, submitted, strict=True) if _is_repeated(each)]
+        receipts = await self.call(lambda: self._receipts(repeated)) if repeated else {}
+        return [_outcome(each, receipts.get(wire)) for wire, each in zip(wires, submitted, strict=True)]
+
+    def _receipts(self, wires: Sequence[bytes]) -> dict[bytes, Receipt | None]:
+        """What the senders of repeated transactions may have missed."""
+        return {wire: self.ledger.receipt(Transaction.decode(wire).id) for wire in wires}
 
     async def deposit(self, request: web.Request) -> web.Response:
         body = _json(await _read(request))
@@ -271,10 +272,61 @@ def _route(request: web.Request) -> str:
     return "unknown" if resource is None else resource.canonical
 
 
-def _error(status: int, problem: CredchainError, **more: Any) -> web.Response:
-    body = {"error": problem.message, "field": problem.field or None, "hint": problem.hint or None, **more}
+def _error(status: int, problem: CredchainError) -> web.Response:
+    return _response(status, _body(problem))
+
+
+def _response(status: int, body: dict[str, Any]) -> web.Response:
     headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else {}
     return web.json_response(body, status=status, headers=headers)
+
+
+def _body(problem: CredchainError) -> dict[str, Any]:
+    body: dict[str, Any] = {"error": problem.message}
+    body |= {"field": problem.field or None, "hint": problem.hint or None}
+    if isinstance(problem, Rejected):
+        body |= {"rule": problem.rule, "operation": problem.operation}
+    return body
+
+
+def _status(problem: CredchainError) -> int | None:
+    """What an error of ours is in HTTP; None for one that is the node's own."""
+    if isinstance(problem, Rejected):
+        return 409
+    if isinstance(problem, InvalidInput | ProofError):
+        return 400
+    return 503 if isinstance(problem, NetworkError) else None
+
+
+def _is_repeated(submitted: Submitted) -> bool:
+    return isinstance(submitted, Rejected) and submitted.rule == "repeated"
+
+
+def _outcome(submitted: Submitted, receipt: Receipt | None) -> tuple[int, dict[str, Any]]:
+    """(HTTP status, JSON) of one transaction; ``receipt`` is that of a repeated one."""
+    problem = _problem(submitted)
+    if problem is None and isinstance(submitted, asyncio.Future):
+        return 200, {"receipt": _base64(submitted.result().encode())}
+    status = None if problem is None else _status(problem)
+    if problem is None or status is None:
+        raise problem or CredchainError("a transaction without an outcome")
+    more = {} if receipt is None else {"receipt": _base64(receipt.encode())}
+    return status, _body(problem) | more
+
+
+def _problem(submitted: Submitted) -> CredchainError | None:
+    """Why there is no receipt."""
+    if isinstance(submitted, CredchainError):
+        return submitted
+    if not submitted.done():
+        return NetworkError(
+            "the transaction waits for its block",
+            hint="ask again: the same transaction is never applied twice",
+        )
+    problem = submitted.exception()
+    if problem is None or isinstance(problem, CredchainError):
+        return problem
+    raise problem
 
 
 def parse_prefix(text: str) -> tuple[bytes, str]:

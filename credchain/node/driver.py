@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import defaultdict
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from ..certificates import Certificate, Height, Millis
@@ -39,28 +42,32 @@ from ..consensus.messages import Blocks, Message, decode_message, encode_message
 from ..consensus.record import Record
 from ..consensus.replica import Replica
 from ..encoding import Digest
-from ..errors import CredchainError, InvalidInput, Rejected
+from ..errors import CredchainError, InvalidInput, NetworkError, Rejected
 from ..keys import Did
-from ..ledger.blocks import Header, split_block
+from ..ledger.blocks import CertifiedHeader, Header, Receipt, split_block
 from ..ledger.execution import ExecutedBlock
-from ..ledger.transactions import Transaction
+from ..ledger.transactions import decode_batch, encode_batch
 from ..limits import LIMITS, SECOND
+from .admission import Admission, Admitted, parts
+from .calls import Call
 from .clock import both
 from .ledger_port import LedgerPort
-from .pool import Pool
+from .pool import Pool, Waiting
 
 logger = logging.getLogger("credchain.node")
 
 _MESSAGE = b"\x01"
-_TRANSACTION = b"\x02"
+_TRANSACTIONS = b"\x02"
 _MOST_OPERATIONS = 20_000
 """Operations handed to a proposal; how many fit is the parameters' affair."""
 _MOST_HALVINGS = 10
+_QUIET = LIMITS.base_timeout // 8
+"""Milliseconds without a block after which nothing seems to be under way."""
 _LOOK_AGAIN = 0.2
 """Seconds between looks at a ledger that another validator may be a block ahead of."""
 
-Call = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Runs a function on a thread of its own, and gives its result."""
+Submitted = asyncio.Future[Receipt] | CredchainError
+"""A transaction that was taken, until its receipt is there or the rules refuse it; or why it was not."""
 
 
 class Links(Protocol):
@@ -117,6 +124,7 @@ class Driver:
         own: Did,
         on_ledger: Call,
         on_disk: Call,
+        on_verifiers: Call,
     ) -> None:
         self.replica = replica
         self.halted: str | None = None
@@ -128,6 +136,11 @@ class Driver:
         self._own = own
         self._on_ledger = on_ledger
         self._on_disk = on_disk
+        self._admission = Admission(ledger, pool, on_ledger, on_verifiers)
+        self._gossip: list[bytes] = []
+        self._frames: defaultdict[int, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(LIMITS.admission_frames)
+        )
         self._inputs: asyncio.Queue[Input | None] = asyncio.Queue(LIMITS.inputs_waiting)
         self._executed: dict[Digest, ExecutedBlock] = {}
         self._beside: set[asyncio.Task[None]] = set()
@@ -173,19 +186,51 @@ class Driver:
             if hasattr(message, "height"):
                 self._heard[sender] = (self._heard[sender][0], int(message.height) - 1)
             await self._inputs.put(Received(sender, message))
-        elif kind == _TRANSACTION:
-            await self._receive_transaction(content)
+        elif kind == _TRANSACTIONS:
+            # A few frames of each validator are checked beside, so that its messages need not wait.
+            await self._frames[sender].acquire()
+            self._beside_run(self._receive_transactions(sender, content))
 
-    async def submit(self, data: bytes) -> asyncio.Future[None]:
-        """A client's transaction: checked, pooled, and passed to all validators.
+    async def submit(self, wires: Sequence[bytes]) -> list[Submitted]:
+        """A client's transactions: each checked, pooled, and passed to all validators, in order.
 
-        Errors: as `LedgerPort.admit`, NetworkError when the pool is full.
+        What becomes of each, or why it was not taken: as `LedgerPort.admit`, or NetworkError when the
+        pool is full. Errors: StorageError, NetworkError when the node stops.
         """
-        transaction = await self._admit_from_client(data)
-        done = self._pool.wait(transaction, both().monotonic)
-        self.links.broadcast(_TRANSACTION + transaction.encoded)
+        self._refuse_when_stopping()
+        admitted = await self._admit_from_client(wires)
+        self._refuse_when_stopping()  # nobody would settle what is pooled now
+        taken = [self._take(each) for each in admitted]
         self._tell_work()
+        return taken
+
+    def _refuse_when_stopping(self) -> None:
+        if self._stopping:
+            raise NetworkError("the node is stopping", hint="ask another node, or this one later")
+
+    def linked(self, validator: int) -> None:
+        """A link came up: what this node's clients wait for may have been said while it was down."""
+        own = [each.transaction.encoded for each in self._pool if each.done is not None]
+        for each in parts(own):
+            self.links.send(validator, _TRANSACTIONS + encode_batch(each))
+
+    def _take(self, admitted: Admitted) -> Submitted:
+        if isinstance(admitted, CredchainError):
+            return admitted
+        try:
+            done = self._pool.wait(admitted, both().monotonic)
+        except NetworkError as problem:
+            return problem
+        if not self._gossip:
+            asyncio.get_running_loop().call_soon(self._pass_on)
+        self._gossip.append(admitted.encoded)
         return done
+
+    def _pass_on(self) -> None:
+        """Tell all validators what was pooled in this turn of the event loop, in few frames."""
+        gossip, self._gossip = self._gossip, []
+        for each in parts(gossip):
+            self.links.broadcast(_TRANSACTIONS + encode_batch(each))
 
     def last_heard(self, validator: int) -> tuple[Millis, int | None] | None:
         """(when, by the monotonic clock; its certified height as its last message implies)."""
@@ -218,32 +263,34 @@ class Driver:
         if self._inputs.empty():
             self._inputs.put_nowait(None)
 
-    async def _receive_transaction(self, data: bytes) -> None:
+    async def _receive_transactions(self, sender: int, content: bytes) -> None:
         """Passed on by another validator; one that cannot be admitted is its client's problem there."""
         try:
-            transaction = await self._admit(data)
-            self._pool.add(transaction, both().monotonic)
-        except CredchainError:
+            admitted = await self._admission.admit(decode_batch(content))
+        except InvalidInput as problem:
+            logger.warning("bad_transactions validator=%d at=%s", sender, problem.field)
             return
+        finally:
+            self._frames[sender].release()
+        for each in admitted:
+            with suppress(NetworkError):  # no room here: others have it
+                if not isinstance(each, CredchainError):
+                    self._pool.add(each, both().monotonic)
         self._tell_work()
 
-    async def _admit_from_client(self, data: bytes) -> Transaction:
-        """Its sender may have been enrolled a moment ago, in a block that is on its way here."""
+    async def _admit_from_client(self, wires: Sequence[bytes]) -> list[Admitted]:
+        """A sender may have been enrolled a moment ago, in a block that is on its way here."""
         until = both().monotonic + (0 if self._alone else LIMITS.refusal_settles)
-        while True:
-            try:
-                return await self._admit(data)
-            except Rejected as problem:
-                if problem.rule not in ("sender", "key") or both().monotonic >= until:
-                    raise
+        found = await self._admission.admit(wires)
+        while both().monotonic < until:
+            unknown = [place for place, each in enumerate(found) if _of_unknown(each)]
+            if not unknown:
+                break
             await asyncio.sleep(_LOOK_AGAIN)
-
-    async def _admit(self, data: bytes) -> Transaction:
-        known = self._pool.verified(data)
-        if known is not None:
-            return known
-        admitted: Transaction = await self._on_ledger(lambda: self._ledger.admit(data, both().wall))
-        return admitted
+            again = await self._admission.admit([wires[place] for place in unknown])
+            for place, each in zip(unknown, again, strict=True):
+                found[place] = each
+        return found
 
     def _tell_work(self) -> None:
         """Whether something waits, when that is news to the replica."""
@@ -351,10 +398,9 @@ class Driver:
         signers = self.replica.last_signers()
         if signers is not None:
             self.commits.add(signers, validators)
-        chain, room = await self._on_ledger(lambda: self._store(executed, certificate))
+        certified, chain, room = await self._on_ledger(lambda: self._store(executed, certificate))
         self._executed.clear()
-        for each in executed.block.transactions:
-            self._pool.settle(each.id, None)
+        self._settle(executed, certified)
         header = executed.block.header
         logger.info(
             "committed height=%d view=%d transactions=%d waiting=%d",
@@ -363,8 +409,6 @@ class Driver:
             header.transaction_count,
             len(self._pool),
         )
-        for waiting in self._pool:
-            waiting.refused_at = None  # the new tip may take what the last one refused
         self._told_work = self._works()
         following: list[Input] = [Committed(chain), Work(self._told_work)]
         if executed.block.transactions and self._is_neglected(header, *room):
@@ -372,9 +416,21 @@ class Driver:
             following.append(Neglected(header.proposer))
         return following
 
-    def _store(self, executed: ExecutedBlock, certificate: Certificate) -> tuple[Chain, tuple[int, int]]:
-        self._ledger.commit(executed, certificate)
-        return self._ledger.chain(), self._ledger.room_in(executed.block)
+    def _store(
+        self, executed: ExecutedBlock, certificate: Certificate
+    ) -> tuple[CertifiedHeader, Chain, tuple[int, int]]:
+        certified = self._ledger.commit(executed, certificate)
+        return certified, self._ledger.chain(), self._ledger.room_in(executed.block)
+
+    def _settle(self, executed: ExecutedBlock, certified: CertifiedHeader) -> None:
+        """Give their receipts to those who wait for a transaction of this block."""
+        tree = executed.block.tree
+
+        def receipt(place: int) -> Receipt:
+            return Receipt(certified, place, tree.path(place))
+
+        for place, each in enumerate(executed.block.transactions):
+            self._pool.commit(each.id, partial(receipt, place))
 
     def _is_neglected(self, header: Header, operations: int, size: int) -> bool:
         """Whether a transaction has waited longer than the timeout while the block had this much room."""
@@ -419,25 +475,41 @@ class Driver:
     async def _prune(self) -> None:
         now = both()
         standing = self.replica.standing()
-        if standing.behind or self._executed or not len(self._pool):
+        if standing.behind or not len(self._pool):
             return
-        young = Millis(now.monotonic - (0 if self._alone else LIMITS.base_timeout // 8))
-        old = [each.transaction for each in self._pool if each.since <= young][: LIMITS.pool_checked]
+        old = self._to_look_at(now.monotonic, quiet=now.monotonic - standing.opened >= _QUIET)
         if not old:
             return
-        height = self._ledger.tip.height
         time = Millis(max(now.wall, self._ledger.tip.time + 1))
-        view = standing.view
-        _, refused = await self._on_ledger(
-            lambda: self._ledger.propose(old, time=time, view=view, proposer=self._own)
-        )
-        if self._ledger.tip.height != height:
-            return
-        for refusal in refused:
-            self._refused(refusal.transaction.id, refusal.reason, now.monotonic, final=self._alone)
+        transactions = [each.transaction for each in old]
+        refused = await self._on_ledger(lambda: self._ledger.refusals(transactions, time))
+        reasons = {each.transaction.id: each.reason for each in refused}
+        for waiting in old:
+            waiting.looked_at = now.monotonic
+            reason = reasons.get(waiting.transaction.id)
+            if reason is None:
+                waiting.refused_at = None  # the tip takes now what an earlier one refused
+            else:
+                self._refused(waiting.transaction.id, reason, now.monotonic, final=self._alone)
+        self._tell_work()
         if self._told_work and not self._works():
             self._told_work = False
             await self._inputs.put(Work(False))
+
+    def _to_look_at(self, now: Millis, *, quiet: bool) -> list[Waiting]:
+        """Those that have waited for a while; while blocks follow each other, for a long one, since most
+        of them only wait for their turn. A few operations at a time."""
+        pause = _QUIET if quiet else LIMITS.pool_looked_at
+        now = Millis(now + pause) if self._alone else now
+        found: list[Waiting] = []
+        operations = 0
+        for each in self._pool:
+            if operations >= LIMITS.pool_checked:
+                break
+            if now - each.looked_at >= pause:
+                found.append(each)
+                operations += len(each.transaction.operations)
+        return found
 
     def _refused(
         self, transaction: Digest, reason: CredchainError, now: Millis, *, final: bool = False
@@ -450,4 +522,9 @@ class Driver:
         if waiting.refused_at is None:
             waiting.refused_at = now
         if final or now - waiting.refused_at >= LIMITS.refusal_settles:
-            self._pool.settle(transaction, reason)
+            self._pool.refuse(transaction, reason)
+
+
+def _of_unknown(admitted: Admitted) -> bool:
+    """Whether it is refused only because its sender or key is not known here."""
+    return isinstance(admitted, Rejected) and admitted.rule in ("sender", "key")

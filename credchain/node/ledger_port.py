@@ -17,10 +17,10 @@ from ..consensus.events import Chain, HeaderFacts, Outcome
 from ..consensus.messages import CertifiedBlock
 from ..credentials.sdjwt import parse as parse_credential
 from ..encoding import Digest
-from ..errors import InvalidInput, NetworkError, ProofError, Rejected
+from ..errors import CredchainError, InvalidInput, NetworkError, ProofError, Rejected
 from ..keys import Did
-from ..ledger.blocks import Block, CertifiedHeader, Header, Receipt, split_block, transactions_root
-from ..ledger.execution import ExecutedBlock, Refusal, Tip, execute, next_tip, propose
+from ..ledger.blocks import Block, CertifiedHeader, Header, Receipt, split_block
+from ..ledger.execution import ExecutedBlock, Refusal, Tip, execute, next_tip, propose, refusals
 from ..ledger.network import Network
 from ..ledger.operations import attestation_id
 from ..ledger.records import Dossier, Entry, Member
@@ -68,6 +68,23 @@ class Deposit:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A transaction that was decoded, and whether its signature holds."""
+
+    transaction: Transaction
+    signed: bool
+
+
+def opened(data: bytes) -> Opened | CredchainError:
+    """A client's or peer's bytes, or why they are no transaction. On any thread: it reads no state."""
+    try:
+        transaction = Transaction.decode(data)
+    except InvalidInput as problem:
+        return problem
+    return Opened(transaction, transaction.signature_holds())
+
+
 class LedgerPort:
     """The ledger of this node at its tip."""
 
@@ -77,7 +94,6 @@ class LedgerPort:
         self._store = LedgerStore(path, network)
         self._tip: Tip = self._store.load_tip()
         self._certified: CertifiedHeader | None = self._store.certified(self._tip.height)
-        self._remembered = self._store.remembered_ids(self._tip.time)
 
     def close(self) -> None:
         self._store.close()
@@ -109,6 +125,10 @@ class LedgerPort:
             halvings=halvings,
         )
 
+    def refusals(self, transactions: Sequence[Transaction], time: Millis) -> list[Refusal]:
+        """Those that could not go into the next block."""
+        return refusals(self._tip, self._store, transactions, time=time, repeated=self._repeated)
+
     def validate(
         self, block: Block, holds: Callable[[Transaction], bool] = Transaction.signature_holds
     ) -> ExecutedBlock:
@@ -126,7 +146,7 @@ class LedgerPort:
             return Outcome.WRONG_BODY
         header = block.header
         named = (header.transaction_count, header.transactions_root)
-        if named != (len(block.transactions), transactions_root(block.transactions)):
+        if named != (len(block.transactions), block.tree.root):
             return Outcome.WRONG_BODY
 
         def holds(transaction: Transaction) -> bool:
@@ -141,16 +161,11 @@ class LedgerPort:
 
     def commit(self, executed: ExecutedBlock, certificate: Certificate) -> CertifiedHeader:
         """Store the block with its state and certificate; from then on it is the tip."""
-        header = executed.block.header
-        certified = CertifiedHeader(header, certificate)
+        certified = CertifiedHeader(executed.block.header, certificate)
         certified.check(self._tip.validators, self._tip.network)
         self._store.commit(executed, certificate)
         self._tip = next_tip(self._tip, executed, State(self._store).validators)
         self._certified = certified
-        self._remembered = {
-            each: expiry for each, expiry in self._remembered.items() if expiry >= header.time
-        }
-        self._remembered.update({each.id: each.expiry for each in executed.block.transactions})
         return certified
 
     def chain(self) -> Chain:
@@ -190,7 +205,9 @@ class LedgerPort:
         return tuple(found)
 
     def _repeated(self, transaction: Digest) -> bool:
-        return transaction in self._remembered
+        """By the database: it costs a few microseconds, and no memory that grows with the load. That
+        it knows older ones as well makes no difference: those are refused as expired before."""
+        return self._store.place_of(transaction) is not None
 
     # --- admission ------------------------------------------------------------------------
 
@@ -199,19 +216,38 @@ class LedgerPort:
 
         Errors: InvalidInput, Rejected (also ``repeated``), ProofError for its signature.
         """
-        transaction = Transaction.decode(data)
+        (admitted,) = self.admit_all([opened(data)], now)
+        if isinstance(admitted, CredchainError):
+            raise admitted
+        return admitted
+
+    def admit_all(
+        self, found: Sequence[Opened | CredchainError], now: Millis
+    ) -> list[Transaction | CredchainError]:
+        """`admit` for many, in order: each transaction, or why it is not admitted."""
+        state = State(self._store)
+        time = Millis(max(now, self._tip.time))
+        admitted: list[Transaction | CredchainError] = []
+        for each in found:
+            try:
+                admitted.append(each if isinstance(each, CredchainError) else self._admit(each, state, time))
+            except (Rejected, ProofError) as problem:
+                admitted.append(problem)
+        return admitted
+
+    def _admit(self, found: Opened, state: State, time: Millis) -> Transaction:
+        transaction = found.transaction
         if transaction.network != self.network.id:
             raise Rejected("network", "the transaction is for another network", field="network")
-        if self._store.place_of(transaction.id) is not None:
+        if self._repeated(transaction.id):
             raise Rejected("repeated", "the transaction is on the ledger already")
-        window = State(self._store).parameters.expiry_window
-        check_times(transaction, Millis(max(now, self._tip.time)), window)
-        member = self._member(transaction.sender)
+        check_times(transaction, time, state.parameters.expiry_window)
+        member = state.member(transaction.sender)
         if member is None:
             raise Rejected("sender", "the sender is not a member of this network", field="sender")
         if not member.signs_with(transaction.key, Height(self._tip.height + 1)):
             raise Rejected("key", "the key is not one of the sender's current keys", field="key")
-        if not transaction.signature_holds():
+        if not found.signed:
             raise ProofError("the transaction's signature does not hold", field="signature")
         return transaction
 

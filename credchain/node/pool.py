@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..certificates import Millis
 from ..encoding import Digest
 from ..errors import CredchainError, NetworkError
 from ..keys import Did
+from ..ledger.blocks import Receipt
 from ..ledger.transactions import Transaction
-from ..limits import LIMITS
+from ..limits import LIMITS, Limits
 
 RETRY_AFTER = 2
 """Seconds that a client which is turned away is told to wait."""
@@ -22,27 +23,51 @@ RETRY_AFTER = 2
 class Waiting:
     """A pooled transaction, since when (monotonic), and what its client, if it came from one, waits for.
 
-    ``refused_at`` is when the rules first refused it on the tip, without it having applied since.
+    ``refused_at`` is when the rules first refused it on the tip, without it having applied since;
+    ``looked_at`` is when that was last tried.
     """
 
     transaction: Transaction
     since: Millis
-    done: asyncio.Future[None] | None = None
+    looked_at: Millis
+    done: asyncio.Future[Receipt] | None = None
     refused_at: Millis | None = None
 
 
-class Pool:
-    """Lives in the event loop's thread. Bounds count operations, since those cost.
+@dataclass
+class _Use:
+    """What transactions take up: operations cost time, bytes cost memory."""
 
-    A transaction is in here only if its signature holds (`LedgerPort.admit`).
+    operations: int = 0
+    size: int = 0
+
+    def add(self, transaction: Transaction, sign: int = 1) -> None:
+        self.operations += sign * len(transaction.operations)
+        self.size += sign * len(transaction.encoded)
+
+    def fits(self, more: _Use, operations: int, size: int) -> bool:
+        return self.operations + more.operations <= operations and self.size + more.size <= size
+
+    def share(self, limits: Limits) -> float:
+        """Of the whole pool, by whichever there is more of."""
+        return max(self.operations / limits.pool_operations, self.size / limits.pool_bytes)
+
+
+class Pool:
+    """Lives in the event loop's thread. Bounds count operations and bytes.
+
+    When it is full, whoever has the most of it makes room for others: its newest transactions go, and
+    their clients are told that the node is busy. A transaction is in here only if its signature holds
+    (`LedgerPort.admit`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self._limits = limits
         self._by_sender: OrderedDict[Did, deque[Waiting]] = OrderedDict()
         self._by_id: dict[Digest, Waiting] = {}
         self._by_bytes: dict[bytes, Transaction] = {}
-        self._operations: dict[Did, int] = {}
-        self._total = 0
+        self._uses: dict[Did, _Use] = {}
+        self._total = _Use()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -55,29 +80,44 @@ class Pool:
 
     @property
     def operations(self) -> int:
-        return self._total
+        return self._total.operations
+
+    @property
+    def size(self) -> int:
+        """Bytes on the wire."""
+        return self._total.size
 
     def add(self, transaction: Transaction, since: Millis) -> Waiting:
-        """Its place; the same transaction twice shares one. NetworkError when the pool is full."""
+        """Its place; the same transaction twice shares one. NetworkError when there is no room for it."""
         known = self._by_id.get(transaction.id)
         if known is not None:
             return known
-        size = len(transaction.operations)
-        own = self._operations.get(transaction.sender, 0)
-        if own + size > LIMITS.pool_operations_per_sender or self._total + size > LIMITS.pool_operations:
-            raise NetworkError(
-                "the node is busy", field="pool", hint=f"try again after {RETRY_AFTER} seconds"
-            )
-        waiting = Waiting(transaction, since)
+        self._make_room(transaction)
+        waiting = Waiting(transaction, since, looked_at=since)
         self._by_id[transaction.id] = waiting
         self._by_bytes[transaction.encoded] = transaction
         self._by_sender.setdefault(transaction.sender, deque()).append(waiting)
-        self._operations[transaction.sender] = own + size
-        self._total += size
+        self._uses.setdefault(transaction.sender, _Use()).add(transaction)
+        self._total.add(transaction)
         return waiting
 
-    def wait(self, transaction: Transaction, since: Millis) -> asyncio.Future[None]:
-        """Add it for a client: a future that ends when it is in a block, or with the reason why not."""
+    def _make_room(self, transaction: Transaction) -> None:
+        """NetworkError if its sender has its part, or no other has a larger share than it would have."""
+        limits = self._limits
+        own = self._uses.get(transaction.sender, _Use())
+        more = _Use()
+        more.add(transaction)
+        if not own.fits(more, limits.pool_operations_per_sender, limits.pool_bytes_per_sender):
+            raise _busy()
+        share = _Use(own.operations + more.operations, own.size + more.size).share(limits)
+        while not self._total.fits(more, limits.pool_operations, limits.pool_bytes):
+            largest = max(self._uses, key=lambda sender: self._uses[sender].share(limits))
+            if self._uses[largest].share(limits) <= share:
+                raise _busy()
+            self.refuse(self._by_sender[largest][-1].transaction.id, _busy())
+
+    def wait(self, transaction: Transaction, since: Millis) -> asyncio.Future[Receipt]:
+        """Add it for a client: a future that ends with the receipt, or with the reason why there is none."""
         waiting = self.add(transaction, since)
         if waiting.done is None:
             waiting.done = asyncio.get_running_loop().create_future()
@@ -107,33 +147,43 @@ class Pool:
             queues.append(queue)
         return chosen
 
-    def settle(self, transaction: Digest, problem: CredchainError | None) -> None:
-        """Remove a transaction and tell who waits for it."""
+    def commit(self, transaction: Digest, receipt: Callable[[], Receipt]) -> None:
+        """It is in a block: remove it, and give the receipt to who waits for it."""
+        waiting = self._remove(transaction)
+        if waiting is not None and waiting.done is not None and not waiting.done.done():
+            waiting.done.set_result(receipt())
+
+    def refuse(self, transaction: Digest, problem: CredchainError) -> None:
+        """Remove it, and tell who waits for it."""
+        waiting = self._remove(transaction)
+        if waiting is not None and waiting.done is not None and not waiting.done.done():
+            waiting.done.set_exception(problem)
+
+    def _remove(self, transaction: Digest) -> Waiting | None:
         waiting = self._by_id.pop(transaction, None)
         if waiting is None:
-            return
-        size = len(waiting.transaction.operations)
+            return None
         sender = waiting.transaction.sender
         queue = self._by_sender[sender]
         if queue[0] is waiting:
             queue.popleft()
+        elif queue[-1] is waiting:
+            queue.pop()
         else:
             queue.remove(waiting)
         self._by_bytes.pop(waiting.transaction.encoded, None)
-        self._operations[sender] -= size
-        self._total -= size
+        self._uses[sender].add(waiting.transaction, -1)
+        self._total.add(waiting.transaction, -1)
         if not queue:
-            del self._by_sender[sender], self._operations[sender]
-        done = waiting.done
-        if done is None or done.done():
-            return
-        if problem is None:
-            done.set_result(None)
-        else:
-            done.set_exception(problem)
+            del self._by_sender[sender], self._uses[sender]
+        return waiting
 
     def turn_away(self) -> None:
         """Tell all who wait that this node stops: their transactions are not in a block of it."""
         problem = NetworkError("the node is stopping", hint="ask another node, or this one later")
         for transaction in list(self._by_id):
-            self.settle(transaction, problem)
+            self.refuse(transaction, problem)
+
+
+def _busy() -> NetworkError:
+    return NetworkError("the node is busy", field="pool", hint=f"try again after {RETRY_AFTER} seconds")

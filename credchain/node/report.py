@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .. import __version__
-from ..consensus.replica import Standing
+from ..consensus.instance import Standing
 from ..credentials.dates import rfc3339
 from ..keys import Did
 from ..limits import LIMITS
 from . import why
+from .calls import Call
 from .clock import both
-from .driver import Call, Driver
+from .driver import Driver
 from .ledger_port import LedgerPort
 from .peers import PeerStatus
 from .pool import Pool

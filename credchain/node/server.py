@@ -7,10 +7,8 @@ import logging
 import os
 import signal
 import ssl
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any
 
 from aiohttp import web
 
@@ -23,7 +21,9 @@ from ..ledger.network import Network
 from ..storage.files import exclusive
 from ..storage.home import Home
 from ..storage.keyfile import KeyPair, check_private
+from .admission import VERIFIERS
 from .api import Api
+from .calls import threads
 from .clock import both
 from .driver import Driver
 from .ledger_port import LedgerHeaders, LedgerPort
@@ -100,7 +100,8 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with AsyncExitStack() as stack:
-        on_ledger, on_disk = _thread(stack, "ledger"), _thread(stack, "safety")
+        on_ledger, on_disk = threads(stack, "ledger"), threads(stack, "safety")
+        on_verifiers = threads(stack, "verifier", VERIFIERS)
         ledger: LedgerPort = await on_ledger(lambda: LedgerPort(home.ledger, network))
         stack.push_async_callback(on_ledger, ledger.close)
         safety: SafetyDisk = await on_disk(lambda: SafetyDisk(home.safety))
@@ -109,7 +110,7 @@ async def _serve(
         identity = Identity(keys.did, keys.signing.sign, os.urandom(32))
         replica = Replica(identity, verify, LedgerHeaders(), ledger.chain(), record, both())
         pool = Pool()
-        driver = Driver(replica, ledger, pool, safety, keys.did, on_ledger, on_disk)
+        driver = Driver(replica, ledger, pool, safety, keys.did, on_ledger, on_disk, on_verifiers)
         links = _links(home, network, keys.did, settings, driver)
         driver.links = links
         names = {each.did: each.name for each in network.genesis.members}
@@ -146,16 +147,12 @@ def _links(
     if len(network.validators.members) == 1:
         return _NoLinks()
     check_private(home.tls_key)
-    return Peers(network, own, home.tls_certificate, home.tls_key, settings.listen_peer, driver.receive)
-
-
-def _thread(stack: AsyncExitStack, name: str) -> Callable[[Callable[[], Any]], Awaitable[Any]]:
-    """A thread of its own, as a function that runs others there."""
-    loop = asyncio.get_running_loop()
-    thread = ThreadPoolExecutor(1, name)
-    stack.callback(thread.shutdown)
-
-    async def call(function: Callable[[], Any]) -> Any:
-        return await loop.run_in_executor(thread, function)
-
-    return call
+    return Peers(
+        network,
+        own,
+        home.tls_certificate,
+        home.tls_key,
+        settings.listen_peer,
+        driver.receive,
+        linked=driver.linked,
+    )

@@ -338,9 +338,8 @@ def test_one_issuer_cannot_erase_another_issuers_document(path: Path) -> None:
 
 def test_an_attestation_of_the_same_digest_elsewhere_does_not_make_the_audit_fail(path: Path) -> None:
     """Another issuer attests the digest for another person and erases that: the node stays honest."""
-    from dataclasses import replace
-
     from credchain.credentials.subjects import npi_subject
+    from tests.values import replace
 
     world = World()
     port = _follow(world, path)

@@ -24,7 +24,7 @@ from credchain.ledger.operations import (
 )
 from credchain.ledger.transactions import Transaction
 from tests.ledger_world import START, box_key, did, signing_key, some_digest
-from tests.values import replace
+from tests.values import replace, wire
 
 NETWORK = some_digest("network")
 CARD = MemberCard(signing_key("Holder").public, box_key("Holder").public)
@@ -59,7 +59,7 @@ def sign(*operations: Operation) -> Transaction:
 
 
 def fields(operation: Operation) -> dict[str, Any]:
-    return dict(operation.fields())
+    return wire(operation)
 
 
 def envelope(body: Any, signature: bytes = bytes(64)) -> bytes:
