@@ -59,10 +59,22 @@ class Disk:
 
 @dataclass
 class Clocks:
-    """Milliseconds that are added to virtual time."""
+    """Milliseconds that are added to virtual time. ``drift``: by how many in a million, about, the
+    monotonic clock is too fast."""
 
     wall: int = 0
     monotonic: int = 0
+    drift: int = 0
+
+    def elapsed(self, virtual: int) -> int:
+        return virtual + virtual * self.drift // 1_000_000
+
+    def virtual(self, elapsed: int) -> int:
+        """The least virtual time at which so much has elapsed."""
+        found = elapsed * 1_000_000 // (1_000_000 + self.drift)
+        while self.elapsed(found) < elapsed:
+            found += 1
+        return found
 
 
 @dataclass
@@ -115,7 +127,8 @@ class Machine:
 
     def now(self) -> Now:
         at = self.world.scheduler.now
-        return Now(Millis(at + self.clocks.monotonic), Millis(EPOCH + at + self.clocks.wall))
+        monotonic = self.clocks.elapsed(at) + self.clocks.monotonic
+        return Now(Millis(monotonic), Millis(EPOCH + at + self.clocks.wall))
 
     def note(self, what: str | Callable[[], str]) -> None:
         self.world.trace.note(self.name, what)
@@ -338,7 +351,8 @@ class Machine:
                 self._alarm = None
                 self.fire()
 
-        self.world.scheduler.after(deadline - self.now().monotonic, ring)
+        at = self.clocks.virtual(deadline - self.clocks.monotonic)
+        self.world.scheduler.after(at - self.world.scheduler.now, ring)
 
     def fire(self) -> None:
         """The deadline has passed."""

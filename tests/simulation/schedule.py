@@ -25,6 +25,8 @@ from .world import FOREVER, Cast, World
 
 SMALLEST, LARGEST = 4, 10
 HEIGHTS_DEMANDED = 3
+DRIFT = 5_000
+"""Millionths by which monotonic clocks differ: far more than any real ones."""
 
 Patch = Callable[[], AbstractContextManager[object]]
 Script = Callable[[Stage], None]
@@ -147,6 +149,7 @@ class Schedule:
             self._let_act(liar.act)
         for machine, skew in zip(world.machines, self.skews, strict=True):
             machine.clocks.wall = skew
+            machine.clocks.drift = self.rng.choice((0, 0, -DRIFT, DRIFT, 100))
         world.network.weather = self._weather()
         world.start()
         self._plan_transactions(self.rng.randint(2, 12))
