@@ -15,6 +15,7 @@ from credchain.certificates import Certificate, Height, View
 from credchain.consensus import lost_record
 from credchain.consensus.catch_up import CatchUp
 from credchain.consensus.events import Neglected, Work
+from credchain.consensus.lost_record import LostRecord
 from credchain.consensus.messages import (
     COMMIT,
     PREPARE,
@@ -1048,7 +1049,24 @@ def unproved_height(stage: Stage) -> None:
     stage.expect(not stage.machines[6].lost, "a height counts by its certificate")
 
 
+def lost_and_idle(stage: Stage) -> None:
+    """Nobody submits anything: two heartbeats bring the two blocks that a lost validator waits for."""
+    stage.restart(3, lost=True)
+    stage.go_live()
+    stage.wait(2 * LIMITS.heartbeat + BASE)
+    stage.expect(not stage.machines[3].lost, "a lost validator's goal does not move")
+
+
 CATCHING_UP = (
+    Sabotage(
+        "goal_does_not_move",
+        "The first answers to a lost validator count; later ones would move the goal (covered: it asks"
+        " no more).",
+        (Edit(LostRecord.receive, "did in self.replies or len(self.replies) >= setting.quorum", "False"),),
+        "does not move",
+        lost_and_idle,
+        covered_by=(Edit(Replica._say_again, " and self._lost.waits_for(at.setting.quorum) is None", ""),),
+    ),
     Sabotage(
         "who_gives_nothing_is_left_alone",
         "A peer that claims heights and gives nothing is not asked for a while.",
