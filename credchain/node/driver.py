@@ -18,7 +18,6 @@ from typing import Any, Protocol
 
 from ..certificates import Certificate, Height, Millis
 from ..consensus.events import (
-    Chain,
     Commit,
     Committed,
     Effect,
@@ -41,6 +40,7 @@ from ..consensus.events import (
 from ..consensus.messages import Blocks, Message, decode_message, encode_message
 from ..consensus.record import Record
 from ..consensus.replica import Replica
+from ..consensus.setting import first_view
 from ..encoding import Digest
 from ..errors import CredchainError, InvalidInput, NetworkError, Rejected
 from ..keys import Did
@@ -385,7 +385,14 @@ class Driver:
         signers = self.replica.last_signers()
         if signers is not None:
             self.commits.add(signers, validators)
-        certified, chain, room = await self._on_ledger(lambda: self._store(executed, certificate))
+        halvings = self._halvings(executed.block.header)
+        certified, chain, room = await self._on_ledger(
+            lambda: (
+                self._ledger.commit(executed, certificate),
+                self._ledger.chain(),
+                self._ledger.room_in(executed.block, halvings),
+            )
+        )
         self._executed.clear()
         self._settle(executed, certified)
         header = executed.block.header
@@ -405,11 +412,9 @@ class Driver:
             following.append(Neglected(header.proposer))
         return following
 
-    def _store(
-        self, executed: ExecutedBlock, certificate: Certificate
-    ) -> tuple[CertifiedHeader, Chain, tuple[int, int]]:
-        certified = self._ledger.commit(executed, certificate)
-        return certified, self._ledger.chain(), self._ledger.room_in(executed.block)
+    def _halvings(self, header: Header) -> int:
+        """How often the bounds of this block, the tip's next, were halved: once a view that failed."""
+        return min(max(0, header.view - first_view(self._ledger.chain())), _MOST_HALVINGS)
 
     def _settle(self, executed: ExecutedBlock, certified: CertifiedHeader) -> None:
         """Give their receipts to those who wait for a transaction of this block."""

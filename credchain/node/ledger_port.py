@@ -182,12 +182,14 @@ class LedgerPort:
             validators=tip.validators,
         )
 
-    def room_in(self, block: Block) -> tuple[int, int]:
-        """(operations, bytes) that would still have fitted into a block."""
+    def room_in(self, block: Block, halvings: int) -> tuple[int, int]:
+        """(operations, bytes) that would still have fitted into a block, its bounds halved so often."""
         parameters = State(self._store).parameters
         operations = sum(len(each.operations) for each in block.transactions)
         size = sum(len(each.encoded) for each in block.transactions)
-        return parameters.block_operations - operations, parameters.block_bytes - size
+        return (parameters.block_operations >> halvings) - operations, (
+            parameters.block_bytes >> halvings
+        ) - size
 
     def blocks_from(self, height: Height, at_most: int, max_bytes: int) -> tuple[CertifiedBlock, ...]:
         """Certified blocks of consecutive heights; at least one if this ledger has it."""
