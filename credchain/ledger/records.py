@@ -186,7 +186,7 @@ class Entry(Record, frozen=True):
         return self.status in TERMINAL
 
 
-class Dossier(Record, frozen=True, dict=True):
+class Dossier(Record, frozen=True, dict=True, gc=True):
     """All attestations of one subject in one category, in ledger order."""
 
     category: str

@@ -51,7 +51,7 @@ from ..limits import LIMITS, SECOND
 from .admission import Admission, Admitted, parts
 from .calls import Call
 from .clock import both
-from .ledger_port import LedgerPort
+from .ledger_port import LedgerPort, Opened
 from .pool import Pool, Waiting
 
 logger = logging.getLogger("credchain.node")
@@ -366,11 +366,13 @@ class Driver:
 
     async def _execute(self, block: bytes, digest: Digest) -> None:
         try:
-            _, parts = split_block(block)
+            _, wires = split_block(block)
         except InvalidInput:
-            parts = ()
-        pooled = ((each, self._pool.verified(each)) for each in parts)
-        verified = {wire: known for wire, known in pooled if known is not None}
+            wires = ()
+        opened = zip(wires, await self._admission.open(wires), strict=True)
+        verified = {
+            wire: each.transaction for wire, each in opened if isinstance(each, Opened) and each.signed
+        }
         result = await self._on_ledger(lambda: self._ledger.examine(block, verified))
         outcome = Outcome.VALID
         if isinstance(result, Outcome):

@@ -29,7 +29,7 @@ from ..ledger.statemap import StateMap, value_digest
 from ..ledger.transactions import Transaction
 from ..mailbox import Item
 from ..merkle import leaf, path
-from .sqlite import storage_errors, transaction
+from .sqlite import DISK_HINT, storage_errors, transaction
 
 SCHEMA_VERSION: Final = 1
 
@@ -252,34 +252,38 @@ class LedgerStore:
             "set height = excluded.height, value = excluded.value",
             [(each.key.key, each.key.kind, _name(each), height, each.value) for each in changes],
         )
+        changed = [
+            (each.record, entry)
+            for each in changes
+            if isinstance(each.record, Dossier)
+            for entry in each.record.entries
+            if _changed_at(entry) == height
+        ]
+        self._write_entries(changed, height)
         for change in changes:
-            if isinstance(change.record, Dossier):
-                self._write_dossier(change.record, height)
-            elif isinstance(change.record, Member):
+            if isinstance(change.record, Member):
                 self._write_member(change.record, height)
 
-    def _write_dossier(self, dossier: Dossier, height: Height) -> None:
-        for entry in dossier.entries:
-            changed = max(entry.height, entry.erased or 0, *(each.height for each in entry.history[-1:]), 0)
-            if changed != height:
-                continue
-            self._conn.execute(
-                "insert into attestations values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                "on conflict (id) do update set status = excluded.status, "
-                "changed = excluded.changed, erased = excluded.erased",
-                _attestation_row(dossier, entry, height),
-            )
-            self._conn.executemany(
-                "insert into status_changes values (?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (entry.id, number, each.height, each.time, each.status, each.reason, each.by, each.note)
-                    for number, each in enumerate(entry.history)
-                    if each.height == height
-                ],
-            )
-            if entry.erased == height:
-                self._conn.execute("delete from documents where attestation = ?", (entry.id,))
-                self._conn.execute("delete from mailbox where attestation = ?", (entry.id,))
+    def _write_entries(self, changed: list[tuple[Dossier, Entry]], height: Height) -> None:
+        """What a block changed in dossiers, a statement for each table."""
+        self._conn.executemany(
+            "insert into attestations values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "on conflict (id) do update set status = excluded.status, "
+            "changed = excluded.changed, erased = excluded.erased",
+            [_attestation_row(dossier, entry, height) for dossier, entry in changed],
+        )
+        self._conn.executemany(
+            "insert into status_changes values (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (entry.id, number, each.height, each.time, each.status, each.reason, each.by, each.note)
+                for _, entry in changed
+                for number, each in enumerate(entry.history)
+                if each.height == height
+            ],
+        )
+        erased = [(entry.id,) for _, entry in changed if entry.erased == height]
+        self._conn.executemany("delete from documents where attestation = ?", erased)
+        self._conn.executemany("delete from mailbox where attestation = ?", erased)
 
     def _write_member(self, member: Member, height: Height) -> None:
         def names(terms: tuple[Any, ...]) -> str:
@@ -382,8 +386,11 @@ class LedgerStore:
         return self._all(query, values)
 
     def value(self, key: Digest) -> bytes | None:
-        """`StateReader`."""
-        row = self._one("select value from state where key = ?", (key,))
+        """`StateReader`. By the dozen for each transaction, hence without more ado than needed."""
+        try:
+            row = self._conn.execute("select value from state where key = ?", (key,)).fetchone()
+        except sqlite3.Error as problem:
+            raise StorageError(f"cannot read the ledger: {problem}", hint=DISK_HINT) from problem
         return None if row is None else _bytes(row[0], "a state value")
 
     def load_tip(self) -> Tip:
@@ -518,6 +525,13 @@ def _decode_stored(height: Height, header: bytes, certificate: bytes) -> tuple[H
 def _name(change: StateChange) -> str:
     """The parts of a state key, for people."""
     return " ".join(each.hex() if isinstance(each, bytes) else each for each in change.key.parts)
+
+
+def _changed_at(entry: Entry) -> int:
+    """The height of the last block that wrote something into it."""
+    if not entry.history and entry.erased is None:
+        return entry.height
+    return max(entry.height, entry.erased or 0, *(each.height for each in entry.history[-1:]), 0)
 
 
 def _attestation_row(dossier: Dossier, entry: Entry, height: Height) -> tuple[Any, ...]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from ..errors import StorageError
 
+DISK_HINT: Final = "check the disk's space and run credchain audit"
+
 
 @contextmanager
-def storage_errors(
-    what: str, *, hint: str = "check the disk's space and run credchain audit"
-) -> Iterator[None]:
+def storage_errors(what: str, *, hint: str = DISK_HINT) -> Iterator[None]:
     """SQLite's errors as StorageError."""
     try:
         yield
