@@ -61,8 +61,9 @@ _TRANSACTIONS = b"\x02"
 _MOST_OPERATIONS = 20_000
 """Operations handed to a proposal; how many fit is the parameters' affair."""
 _MOST_HALVINGS = 10
-_QUIET = LIMITS.base_timeout // 8
-"""Milliseconds without a block after which nothing seems to be under way."""
+_QUIET = LIMITS.base_timeout // 2
+"""Milliseconds without a block after which nothing seems to be under way; well before the view's timer
+ends, which what no longer applies must not keep running."""
 _LOOK_AGAIN = 0.2
 """Seconds between looks at a ledger that another validator may be a block ahead of."""
 

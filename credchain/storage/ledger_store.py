@@ -29,9 +29,12 @@ from ..ledger.statemap import StateMap, value_digest
 from ..ledger.transactions import Transaction
 from ..mailbox import Item
 from ..merkle import leaf, path
-from .sqlite import DISK_HINT, storage_errors, transaction
+from .sqlite import insert, select_in, storage_errors, transaction
 
 SCHEMA_VERSION: Final = 1
+_CACHE_KIB: Final = 16 * 1024
+_LOG_PAGES: Final = 8_192
+"""32 MiB of log at most, but for what one block adds."""
 
 _TABLES: Final[dict[str, tuple[dict[str, Any], str | tuple[str, ...]]]] = {
     "blocks": (
@@ -177,6 +180,10 @@ class LedgerStore:
             with storage_errors(f"cannot open {path}"):
                 self._conn.execute("pragma journal_mode = wal")
                 self._conn.execute(f"pragma synchronous = {'full' if durable else 'off'}")
+                # Keys are digests, so each block touches pages everywhere: keep them in memory, and copy
+                # them from the log to the database once for many blocks.
+                self._conn.execute(f"pragma cache_size = -{_CACHE_KIB}")
+                self._conn.execute(f"pragma wal_autocheckpoint = {_LOG_PAGES}")
                 self._create()
             self._check_network()
         except BaseException:
@@ -229,8 +236,9 @@ class LedgerStore:
                     certificate.encode(),
                 ),
             )
-            self._conn.executemany(
-                "insert into transactions values (?, ?, ?, ?, ?, ?, ?)",
+            insert(
+                self._conn,
+                "transactions",
                 [
                     (
                         header.height,
@@ -247,10 +255,11 @@ class LedgerStore:
             self._write_changes(executed.changes, header.height)
 
     def _write_changes(self, changes: tuple[StateChange, ...], height: Height) -> None:
-        self._conn.executemany(
-            "insert into state values (?, ?, ?, ?, ?) on conflict (key) do update "
-            "set height = excluded.height, value = excluded.value",
+        insert(
+            self._conn,
+            "state",
             [(each.key.key, each.key.kind, _name(each), height, each.value) for each in changes],
+            "on conflict (key) do update set height = excluded.height, value = excluded.value",
         )
         changed = [
             (each.record, entry)
@@ -266,14 +275,16 @@ class LedgerStore:
 
     def _write_entries(self, changed: list[tuple[Dossier, Entry]], height: Height) -> None:
         """What a block changed in dossiers, a statement for each table."""
-        self._conn.executemany(
-            "insert into attestations values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        insert(
+            self._conn,
+            "attestations",
+            [_attestation_row(dossier, entry, height) for dossier, entry in changed],
             "on conflict (id) do update set status = excluded.status, "
             "changed = excluded.changed, erased = excluded.erased",
-            [_attestation_row(dossier, entry, height) for dossier, entry in changed],
         )
-        self._conn.executemany(
-            "insert into status_changes values (?, ?, ?, ?, ?, ?, ?, ?)",
+        insert(
+            self._conn,
+            "status_changes",
             [
                 (entry.id, number, each.height, each.time, each.status, each.reason, each.by, each.note)
                 for _, entry in changed
@@ -386,12 +397,20 @@ class LedgerStore:
         return self._all(query, values)
 
     def value(self, key: Digest) -> bytes | None:
-        """`StateReader`. By the dozen for each transaction, hence without more ado than needed."""
-        try:
-            row = self._conn.execute("select value from state where key = ?", (key,)).fetchone()
-        except sqlite3.Error as problem:
-            raise StorageError(f"cannot read the ledger: {problem}", hint=DISK_HINT) from problem
-        return None if row is None else _bytes(row[0], "a state value")
+        """`StateReader`."""
+        return self.values([key]).get(key)
+
+    def values(self, keys: Sequence[Digest]) -> dict[Digest, bytes]:
+        """Those of the keys that there are, with their values."""
+        with storage_errors("cannot read the ledger"):
+            rows = select_in(self._conn, "key, value", "state", "key", keys)
+        return {Digest(key): _bytes(value, "a state value") for key, value in rows}
+
+    def places_of(self, transactions: Sequence[Digest]) -> dict[Digest, Place]:
+        """Where those of the transactions are that are on the ledger."""
+        with storage_errors("cannot read the ledger"):
+            rows = select_in(self._conn, "id, height, position", "transactions", "id", transactions)
+        return {Digest(row[0]): Place(Height(row[1]), row[2]) for row in rows}
 
     def load_tip(self) -> Tip:
         """Where the chain stands, the state map built from the stored values.
