@@ -41,14 +41,12 @@ def select_in(
 ) -> list[tuple[Any, ...]]:
     """The rows with any of these keys."""
     found: list[tuple[Any, ...]] = []
-    for start in range(0, len(keys), _KEYS):
-        some = keys[start : start + _KEYS]
-        # One or always as many places, so that statements are prepared once; the last key fills the rest.
-        places = ", ".join("?" * (_KEYS if len(keys) > 1 else 1))
-        query = f"select {columns} from {table} where {key} in ({places})"  # noqa: S608  # names of ours
-        found += conn.execute(
-            query, [*some, *[some[-1]] * (_KEYS - len(some) if len(keys) > 1 else 0)]
-        ).fetchall()
+    # One place or always as many, so that statements are prepared once; the last key fills the rest.
+    size = _KEYS if len(keys) > 1 else 1
+    query = f"select {columns} from {table} where {key} in ({', '.join('?' * size)})"  # noqa: S608  # ours
+    for start in range(0, len(keys), size):
+        some = keys[start : start + size]
+        found += conn.execute(query, [*some, *[some[-1]] * (size - len(some))]).fetchall()
     return found
 
 
