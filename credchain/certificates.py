@@ -92,15 +92,22 @@ class ValidatorSet:
         return encode(self.fields())
 
     def digest(self) -> Digest:
-        return digest("validators", self.encode())
+        return _validators_digest(self)
 
     @staticmethod
     def read(fields: Fields) -> ValidatorSet:
         return ValidatorSet(fields.maps("validators", Validator.read, at_most=LIMITS.validators))
 
     @staticmethod
+    @lru_cache(8)
     def decode(data: bytes) -> ValidatorSet:
         return decode(data, ValidatorSet.read, ValidatorSet.fields, "validators")
+
+
+@lru_cache(8)
+def _validators_digest(validators: ValidatorSet) -> Digest:
+    """Each header names the same validators for a long time."""
+    return digest("validators", validators.encode())
 
 
 def commit_digest(network: Digest, height: Height, view: View, header: Digest) -> Digest:

@@ -316,11 +316,12 @@ BYTES_64: Final = msgspec.Meta(min_length=64, max_length=64)
 """For a field of a `Record`: a signature."""
 
 
-class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A map of the canonical profile. Its type says names, types and bounds of the fields.
 
     Text is checked by the record's ``__post_init__``, since the profile's rule for text is more than a
-    type (`check_text`). A field with a default is absent where it has it.
+    type (`check_text`). A field with a default is absent where it has it. A record is a tree of values, so
+    the garbage collector need not know of it (``gc=False``).
     """
 
     def encode(self) -> bytes:
@@ -340,6 +341,19 @@ R = TypeVar("R", bound=Record)
 @cache
 def _reader(kind: type[R]) -> msgspec.msgpack.Decoder[R]:
     return msgspec.msgpack.Decoder(kind)
+
+
+def build_readers() -> None:
+    """Of every record there is, now: for a program with threads, before it starts them.
+
+    msgspec reads a type's annotations when it first meets the type, and lets another thread that comes
+    upon it meanwhile decode with what is not there yet: a crash of the process (0.22).
+    """
+    waiting: list[type[Record]] = [Record]
+    while waiting:
+        kind = waiting.pop()
+        _reader(kind)
+        waiting += kind.__subclasses__()
 
 
 def _read_record(data: bytes, kind: type[R], what: str) -> R:

@@ -42,8 +42,12 @@ class Tree:
 
     def path(self, index: int) -> tuple[Digest, ...]:
         """The audit path of one leaf (RFC 6962, 2.1.1), from the leaf up."""
-        siblings = ((level, (index >> depth) ^ 1) for depth, level in enumerate(self._levels[:-1]))
-        return tuple(level[place] for level, place in siblings if place < len(level))
+        siblings: list[Digest] = []
+        for level in self._levels[:-1]:
+            if index ^ 1 < len(level):
+                siblings.append(level[index ^ 1])
+            index >>= 1
+        return tuple(siblings)
 
 
 def root(leaves: Sequence[Digest], tree: str = "tx") -> Digest:

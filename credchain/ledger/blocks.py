@@ -33,7 +33,7 @@ MAX_TRANSACTION_BYTES = 2 * 2**20
 _Digest = Annotated[Digest, BYTES_32]
 
 
-class Header(Record, frozen=True, dict=True, tag_field="version", tag=VERSION):
+class Header(Record, frozen=True, dict=True, gc=True, tag_field="version", tag=VERSION):
     """What a certificate certifies.
 
     ``parent`` is the previous header's digest, at height 1 the network's; ``view`` is that of the

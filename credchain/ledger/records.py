@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -186,7 +186,7 @@ class Entry(Record, frozen=True):
         return self.status in TERMINAL
 
 
-class Dossier(Record, frozen=True, dict=True):
+class Dossier(Record, frozen=True, dict=True, gc=True):
     """All attestations of one subject in one category, in ledger order."""
 
     category: str
@@ -288,6 +288,7 @@ class Parameters:
         return Parameters(categories=categories, **numbers)
 
     @staticmethod
+    @lru_cache(8)
     def decode(data: bytes) -> Parameters:
         return decode(data, Parameters.read, Parameters.fields, "parameters")
 

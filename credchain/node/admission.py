@@ -47,6 +47,8 @@ class Admission:
         self._on_ledger = on_ledger
         self._on_verifiers = on_verifiers
         self._asked: deque[_Asked] = deque()
+        self._opened: dict[bytes, asyncio.Future[Opened | CredchainError]] = {}
+        self._opened_bytes = 0
         self._running: asyncio.Task[None] | None = None
 
     async def admit(self, wires: Sequence[bytes]) -> list[Admitted]:
@@ -83,27 +85,48 @@ class Admission:
         return chunk
 
     async def _check(self, wires: list[bytes]) -> list[Admitted]:
-        """Those that are pooled, by their whole wire bytes, were checked before."""
-        found: dict[bytes, Admitted] = {}
-        new: list[bytes] = []
-        for wire in dict.fromkeys(wires):
-            known = self._pool.verified(wire)
-            if known is None:
-                new.append(wire)
-            else:
-                found[wire] = known
-        if new:
-            checked = await self._check_new(new)
-            found.update(zip(new, checked, strict=True))
-        return [found[wire] for wire in wires]
+        found = await self.open(wires)
+        admitted: list[Admitted] = await self._on_ledger(lambda: self._ledger.admit_all(found, now()))
+        return admitted
 
-    async def _check_new(self, wires: list[bytes]) -> list[Admitted]:
+    async def open(self, wires: Sequence[bytes]) -> list[Opened | CredchainError]:
+        """Each decoded and verified, in order; what is pooled or came a moment ago is not verified again.
+
+        That is known by the whole wire bytes, signature included.
+        """
+        missing: list[bytes] = []
+        found: list[asyncio.Future[Opened | CredchainError] | Opened] = []
+        for wire in wires:
+            known = self._pool.verified(wire)
+            if known is None and wire not in self._opened:
+                self._opened[wire] = asyncio.get_running_loop().create_future()
+                missing.append(wire)
+            found.append(self._opened[wire] if known is None else Opened(known, True))
+        if missing:
+            await self._open_new(missing)
+        return [each if isinstance(each, Opened) else await each for each in found]
+
+    async def _open_new(self, wires: list[bytes]) -> None:
+        """Set the futures of these; forget the oldest that are too many."""
+        waiting = [self._opened[wire] for wire in wires]
         share = max(_LEAST, -(-len(wires) // VERIFIERS))
         shares = [wires[at : at + share] for at in range(0, len(wires), share)]
-        verified = await asyncio.gather(*(self._on_verifiers(_Verifying(each)) for each in shares))
-        everything: list[Opened | CredchainError] = [each for found in verified for each in found]
-        admitted: list[Admitted] = await self._on_ledger(lambda: self._ledger.admit_all(everything, now()))
-        return admitted
+        try:
+            results = await asyncio.gather(*(self._on_verifiers(_Verifying(each)) for each in shares))
+        except BaseException:
+            for wire, each in zip(wires, waiting, strict=True):
+                self._opened.pop(wire, None)
+                each.cancel()
+            raise
+        for each, result in zip(waiting, (each for found in results for each in found), strict=True):
+            each.set_result(result)
+        self._opened_bytes += sum(map(len, wires))
+        while self._opened_bytes > LIMITS.opened_bytes:
+            oldest = next(iter(self._opened))
+            if not self._opened[oldest].done():
+                break
+            del self._opened[oldest]
+            self._opened_bytes -= len(oldest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -43,6 +44,25 @@ _ALWAYS = ("/healthz", "/metrics")
 """Answered also when the node is busy: that is when operators ask."""
 
 
+class Submissions:
+    """How many bytes of transactions clients have handed in that have no outcome yet."""
+
+    def __init__(self) -> None:
+        self._size = 0
+
+    @contextmanager
+    def hold(self, request: web.Request) -> Iterator[None]:
+        """While one is dealt with; NetworkError where they are too many. Of unknown length: the most."""
+        size = _MOST_BODY if request.content_length is None else request.content_length
+        if self._size + size > LIMITS.submission_bytes:
+            raise NetworkError("the node is busy", hint=f"try again after {RETRY_AFTER} seconds")
+        self._size += size
+        try:
+            yield
+        finally:
+            self._size -= size
+
+
 @dataclass(frozen=True)
 class Api:
     """What the handlers need. ``call`` runs a function on the ledger thread."""
@@ -53,6 +73,7 @@ class Api:
     metrics: Metrics
     call: Callable[[Callable[[], Any]], Awaitable[Any]]
     report: NodeReport
+    submissions: Submissions = field(default_factory=Submissions)
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._errors], client_max_size=_MOST_BODY)
@@ -181,9 +202,13 @@ class Api:
     # --- writes ---------------------------------------------------------------------------
 
     async def submit(self, request: web.Request) -> web.Response:
-        if request.content_type == BATCH_TYPE:
-            return await self._submit_batch(await _read(request))
-        data = await _read(request)
+        with self.submissions.hold(request):
+            data = await _read(request)
+            if request.content_type == BATCH_TYPE:
+                return await self._submit_batch(data)
+            return await self._submit_one(data)
+
+    async def _submit_one(self, data: bytes) -> web.Response:
         if len(data) > MAX_BYTES:
             raise InvalidInput(f"a transaction has at most {MAX_BYTES} bytes", field="transaction")
         (outcome,) = await self._outcomes([data])

@@ -18,7 +18,6 @@ from typing import Any, Protocol
 
 from ..certificates import Certificate, Height, Millis
 from ..consensus.events import (
-    Chain,
     Commit,
     Committed,
     Effect,
@@ -41,6 +40,7 @@ from ..consensus.events import (
 from ..consensus.messages import Blocks, Message, decode_message, encode_message
 from ..consensus.record import Record
 from ..consensus.replica import Replica
+from ..consensus.setting import first_view
 from ..encoding import Digest
 from ..errors import CredchainError, InvalidInput, NetworkError, Rejected
 from ..keys import Did
@@ -51,7 +51,7 @@ from ..limits import LIMITS, SECOND
 from .admission import Admission, Admitted, parts
 from .calls import Call
 from .clock import both
-from .ledger_port import LedgerPort
+from .ledger_port import LedgerPort, Opened
 from .pool import Pool, Waiting
 
 logger = logging.getLogger("credchain.node")
@@ -61,8 +61,9 @@ _TRANSACTIONS = b"\x02"
 _MOST_OPERATIONS = 20_000
 """Operations handed to a proposal; how many fit is the parameters' affair."""
 _MOST_HALVINGS = 10
-_QUIET = LIMITS.base_timeout // 8
-"""Milliseconds without a block after which nothing seems to be under way."""
+_QUIET = LIMITS.base_timeout // 2
+"""Milliseconds without a block after which nothing seems to be under way; well before the view's timer
+ends, which what no longer applies must not keep running."""
 _LOOK_AGAIN = 0.2
 """Seconds between looks at a ledger that another validator may be a block ahead of."""
 
@@ -379,11 +380,13 @@ class Driver:
 
     async def _execute(self, block: bytes, digest: Digest) -> None:
         try:
-            _, parts = split_block(block)
+            _, wires = split_block(block)
         except InvalidInput:
-            parts = ()
-        pooled = ((each, self._pool.verified(each)) for each in parts)
-        verified = {wire: known for wire, known in pooled if known is not None}
+            wires = ()
+        opened = zip(wires, await self._admission.open(wires), strict=True)
+        verified = {
+            wire: each.transaction for wire, each in opened if isinstance(each, Opened) and each.signed
+        }
         result = await self._on_ledger(lambda: self._ledger.examine(block, verified))
         outcome = Outcome.VALID
         if isinstance(result, Outcome):
@@ -398,7 +401,14 @@ class Driver:
         signers = self.replica.last_signers()
         if signers is not None:
             self.commits.add(signers, validators)
-        certified, chain, room = await self._on_ledger(lambda: self._store(executed, certificate))
+        halvings = self._halvings(executed.block.header)
+        certified, chain, room = await self._on_ledger(
+            lambda: (
+                self._ledger.commit(executed, certificate),
+                self._ledger.chain(),
+                self._ledger.room_in(executed.block, halvings),
+            )
+        )
         self._executed.clear()
         self._settle(executed, certified)
         header = executed.block.header
@@ -416,11 +426,9 @@ class Driver:
             following.append(Neglected(header.proposer))
         return following
 
-    def _store(
-        self, executed: ExecutedBlock, certificate: Certificate
-    ) -> tuple[CertifiedHeader, Chain, tuple[int, int]]:
-        certified = self._ledger.commit(executed, certificate)
-        return certified, self._ledger.chain(), self._ledger.room_in(executed.block)
+    def _halvings(self, header: Header) -> int:
+        """How often the bounds of this block, the tip's next, were halved: once a view that failed."""
+        return min(max(0, header.view - first_view(self._ledger.chain())), _MOST_HALVINGS)
 
     def _settle(self, executed: ExecutedBlock, certified: CertifiedHeader) -> None:
         """Give their receipts to those who wait for a transaction of this block."""

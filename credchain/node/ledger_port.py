@@ -7,7 +7,7 @@ Everything here runs on the one ledger thread, so a read never meets half a bloc
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +22,15 @@ from ..keys import Did
 from ..ledger.blocks import Block, CertifiedHeader, Header, Receipt, split_block
 from ..ledger.execution import ExecutedBlock, Refusal, Tip, execute, next_tip, propose, refusals
 from ..ledger.network import Network
-from ..ledger.operations import attestation_id
+from ..ledger.operations import Enroll, attestation_id
 from ..ledger.records import Dossier, Entry, Member
 from ..ledger.rules import check_times
-from ..ledger.state import State, StateKey, dossier_key, member_key
+from ..ledger.state import PARAMETERS, VALIDATORS, State, StateKey, dossier_key, member_key
 from ..ledger.transactions import Transaction
 from ..limits import LIMITS
 from ..mailbox import WINDOW, Item, Request
 from ..storage.ledger_store import LedgerStore, Location, check_document
+from ..storage.read_ahead import ReadAhead
 from ..verification.evidence import Answer, ProvedValue
 
 logger = logging.getLogger("credchain.node")
@@ -85,6 +86,17 @@ def opened(data: bytes) -> Opened | CredchainError:
     return Opened(transaction, transaction.signature_holds())
 
 
+def _keys_of(transactions: Iterable[Transaction]) -> Iterator[Digest]:
+    """Of what the rules will read, in about that order."""
+    yield PARAMETERS.key
+    for transaction in transactions:
+        yield member_key(transaction.sender).key
+        for each in transaction.operations:
+            if not isinstance(each, Enroll):
+                yield dossier_key(each.category, each.subject).key
+    yield VALIDATORS.key
+
+
 class LedgerPort:
     """The ledger of this node at its tip."""
 
@@ -114,26 +126,29 @@ class LedgerPort:
         halvings: int = 0,
     ) -> tuple[ExecutedBlock, list[Refusal]]:
         """The next block of those transactions that apply, and why the others do not."""
+        some = list(transactions)
         return propose(
             self._tip,
-            self._store,
-            transactions,
+            self._read_ahead(some),
+            some,
             time=time,
             view=view,
             proposer=proposer,
-            repeated=self._repeated,
+            repeated=self._repeated(some),
             halvings=halvings,
         )
 
     def refusals(self, transactions: Sequence[Transaction], time: Millis) -> list[Refusal]:
         """Those that could not go into the next block."""
-        return refusals(self._tip, self._store, transactions, time=time, repeated=self._repeated)
+        repeated = self._repeated(transactions)
+        return refusals(self._tip, self._read_ahead(transactions), transactions, time=time, repeated=repeated)
 
     def validate(
         self, block: Block, holds: Callable[[Transaction], bool] = Transaction.signature_holds
     ) -> ExecutedBlock:
         """The block's effects, if it is valid here. Errors: `execution.execute`."""
-        return execute(self._tip, self._store, block, self._repeated, holds)
+        some = block.transactions
+        return execute(self._tip, self._read_ahead(some), block, self._repeated(some), holds)
 
     def examine(self, data: bytes, verified: Mapping[bytes, Transaction]) -> ExecutedBlock | Outcome:
         """`validate` for a peer's bytes: the block's effects if it is valid here, else why not.
@@ -182,12 +197,14 @@ class LedgerPort:
             validators=tip.validators,
         )
 
-    def room_in(self, block: Block) -> tuple[int, int]:
-        """(operations, bytes) that would still have fitted into a block."""
+    def room_in(self, block: Block, halvings: int) -> tuple[int, int]:
+        """(operations, bytes) that would still have fitted into a block, its bounds halved so often."""
         parameters = State(self._store).parameters
         operations = sum(len(each.operations) for each in block.transactions)
         size = sum(len(each.encoded) for each in block.transactions)
-        return parameters.block_operations - operations, parameters.block_bytes - size
+        return (parameters.block_operations >> halvings) - operations, (
+            parameters.block_bytes >> halvings
+        ) - size
 
     def blocks_from(self, height: Height, at_most: int, max_bytes: int) -> tuple[CertifiedBlock, ...]:
         """Certified blocks of consecutive heights; at least one if this ledger has it."""
@@ -204,10 +221,15 @@ class LedgerPort:
             found.append(CertifiedBlock(block.encoded, certificate))
         return tuple(found)
 
-    def _repeated(self, transaction: Digest) -> bool:
-        """By the database: it costs a few microseconds, and no memory that grows with the load. That
+    def _repeated(self, transactions: Iterable[Transaction]) -> Callable[[Digest], bool]:
+        """Whether one of these is on the ledger, by the database: in memory they would be too many. That
         it knows older ones as well makes no difference: those are refused as expired before."""
-        return self._store.place_of(transaction) is not None
+        places = ReadAhead((each.id for each in transactions), self._store.places_of)
+        return lambda transaction: places.value(transaction) is not None
+
+    def _read_ahead(self, transactions: Sequence[Transaction]) -> ReadAhead[bytes]:
+        """The state as these transactions read it."""
+        return ReadAhead(_keys_of(transactions), self._store.values)
 
     # --- admission ------------------------------------------------------------------------
 
@@ -227,19 +249,25 @@ class LedgerPort:
         """`admit` for many, in order: each transaction, or why it is not admitted."""
         state = State(self._store)
         time = Millis(max(now, self._tip.time))
+        repeated = self._repeated([each.transaction for each in found if isinstance(each, Opened)])
         admitted: list[Transaction | CredchainError] = []
         for each in found:
+            if isinstance(each, CredchainError):
+                admitted.append(each)
+                continue
             try:
-                admitted.append(each if isinstance(each, CredchainError) else self._admit(each, state, time))
+                admitted.append(self._admit(each, state, time, repeated))
             except (Rejected, ProofError) as problem:
                 admitted.append(problem)
         return admitted
 
-    def _admit(self, found: Opened, state: State, time: Millis) -> Transaction:
+    def _admit(
+        self, found: Opened, state: State, time: Millis, repeated: Callable[[Digest], bool]
+    ) -> Transaction:
         transaction = found.transaction
         if transaction.network != self.network.id:
             raise Rejected("network", "the transaction is for another network", field="network")
-        if self._repeated(transaction.id):
+        if repeated(transaction.id):
             raise Rejected("repeated", "the transaction is on the ledger already")
         check_times(transaction, time, state.parameters.expiry_window)
         member = state.member(transaction.sender)

@@ -62,6 +62,19 @@ def _post(summary: str, content: str, ok: str) -> dict[str, Any]:
     }
 
 
+def _submission() -> dict[str, Any]:
+    described = _post(
+        "Submit a transaction, or many in one body, and wait for their blocks",
+        "application/vnd.msgpack",
+        "JSON with receipt, base64 of canonical MessagePack. Of many: outcomes, in their order, each with "
+        "status (what it would have had alone: 200, 400, 409 or 503) and receipt, or error, field and hint.",
+    )
+    described["post"]["requestBody"]["content"]["application/vnd.credchain.transactions"] = {
+        "schema": {"description": "Canonical MessagePack {transactions: [wire bytes]}, 1 to 1000 of them"}
+    }
+    return described
+
+
 def description() -> dict[str, Any]:
     """The document, made from nothing but the routes."""
     prefix = (("prefix", "path", "At least 8 hexadecimal digits of an attestation id", True),)
@@ -124,11 +137,7 @@ def description() -> dict[str, Any]:
             "/v1/mailbox/acknowledge": _post(
                 "The signer has these: delete them", "application/vnd.msgpack", "JSON with deleted"
             ),
-            "/v1/transactions": _post(
-                "Submit a transaction and wait for its block",
-                "application/vnd.msgpack",
-                "JSON with receipt, base64 of canonical MessagePack",
-            ),
+            "/v1/transactions": _submission(),
             "/v1/transactions/{id}": _get(
                 "The receipt of a transaction",
                 "JSON with receipt; 404 has the head, from which its expiry can be judged",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -63,7 +63,7 @@ class Pool:
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         self._limits = limits
-        self._by_sender: OrderedDict[Did, deque[Waiting]] = OrderedDict()
+        self._by_sender: dict[Did, dict[Digest, Waiting]] = {}
         self._by_id: dict[Digest, Waiting] = {}
         self._by_bytes: dict[bytes, Transaction] = {}
         self._uses: dict[Did, _Use] = {}
@@ -96,7 +96,7 @@ class Pool:
         waiting = Waiting(transaction, since, looked_at=since)
         self._by_id[transaction.id] = waiting
         self._by_bytes[transaction.encoded] = transaction
-        self._by_sender.setdefault(transaction.sender, deque()).append(waiting)
+        self._by_sender.setdefault(transaction.sender, {})[transaction.id] = waiting
         self._uses.setdefault(transaction.sender, _Use()).add(transaction)
         self._total.add(transaction)
         return waiting
@@ -114,7 +114,7 @@ class Pool:
             largest = max(self._uses, key=lambda sender: self._uses[sender].share(limits))
             if self._uses[largest].share(limits) <= share:
                 raise _busy()
-            self.refuse(self._by_sender[largest][-1].transaction.id, _busy())
+            self.refuse(next(reversed(self._by_sender[largest])), _busy())
 
     def wait(self, transaction: Transaction, since: Millis) -> asyncio.Future[Receipt]:
         """Add it for a client: a future that ends with the receipt, or with the reason why there is none."""
@@ -136,7 +136,7 @@ class Pool:
     def candidates(self, operations: int) -> list[Transaction]:
         """At least this many operations, if there are, one transaction of each sender in turn."""
         chosen: list[Transaction] = []
-        queues = deque(iter(queue) for queue in self._by_sender.values())
+        queues = deque(iter(queue.values()) for queue in self._by_sender.values())
         while operations > 0 and queues:
             queue = queues.popleft()
             waiting = next(queue, None)
@@ -165,12 +165,7 @@ class Pool:
             return None
         sender = waiting.transaction.sender
         queue = self._by_sender[sender]
-        if queue[0] is waiting:
-            queue.popleft()
-        elif queue[-1] is waiting:
-            queue.pop()
-        else:
-            queue.remove(waiting)
+        del queue[transaction]
         self._by_bytes.pop(waiting.transaction.encoded, None)
         self._uses[sender].add(waiting.transaction, -1)
         self._total.add(waiting.transaction, -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ from aiohttp import web
 from ..consensus.events import Identity
 from ..consensus.record import Record
 from ..consensus.replica import Replica
+from ..encoding import build_readers
 from ..errors import InvalidInput, NetworkError
 from ..keys import Did, verify
 from ..ledger.network import Network
@@ -84,6 +86,8 @@ def run_node(home: Home, network: Network, keys: KeyPair, ready: Callable[[str],
         context = server_context(home.tls_certificate, home.tls_key)
     with exclusive(home.node_lock, "this home's node"):
         set_up_logging(settings.log_format)
+        build_readers()
+        gc.freeze()  # what is loaded by now stays: no collection need walk through it
         asyncio.run(_serve(home, network, keys, settings, context, ready))
 
 

@@ -29,9 +29,12 @@ from ..ledger.statemap import StateMap, value_digest
 from ..ledger.transactions import Transaction
 from ..mailbox import Item
 from ..merkle import leaf, path
-from .sqlite import storage_errors, transaction
+from .sqlite import insert, select_in, storage_errors, transaction
 
 SCHEMA_VERSION: Final = 1
+_CACHE_KIB: Final = 16 * 1024
+_LOG_PAGES: Final = 8_192
+"""32 MiB of log at most, but for what one block adds."""
 
 _TABLES: Final[dict[str, tuple[dict[str, Any], str | tuple[str, ...]]]] = {
     "blocks": (
@@ -177,6 +180,10 @@ class LedgerStore:
             with storage_errors(f"cannot open {path}"):
                 self._conn.execute("pragma journal_mode = wal")
                 self._conn.execute(f"pragma synchronous = {'full' if durable else 'off'}")
+                # Keys are digests, so each block touches pages everywhere: keep them in memory, and copy
+                # them from the log to the database once for many blocks.
+                self._conn.execute(f"pragma cache_size = -{_CACHE_KIB}")
+                self._conn.execute(f"pragma wal_autocheckpoint = {_LOG_PAGES}")
                 self._create()
             self._check_network()
         except BaseException:
@@ -229,8 +236,9 @@ class LedgerStore:
                     certificate.encode(),
                 ),
             )
-            self._conn.executemany(
-                "insert into transactions values (?, ?, ?, ?, ?, ?, ?)",
+            insert(
+                self._conn,
+                "transactions",
                 [
                     (
                         header.height,
@@ -247,39 +255,46 @@ class LedgerStore:
             self._write_changes(executed.changes, header.height)
 
     def _write_changes(self, changes: tuple[StateChange, ...], height: Height) -> None:
-        self._conn.executemany(
-            "insert into state values (?, ?, ?, ?, ?) on conflict (key) do update "
-            "set height = excluded.height, value = excluded.value",
+        insert(
+            self._conn,
+            "state",
             [(each.key.key, each.key.kind, _name(each), height, each.value) for each in changes],
+            "on conflict (key) do update set height = excluded.height, value = excluded.value",
         )
+        changed = [
+            (each.record, entry)
+            for each in changes
+            if isinstance(each.record, Dossier)
+            for entry in each.record.entries
+            if _changed_at(entry) == height
+        ]
+        self._write_entries(changed, height)
         for change in changes:
-            if isinstance(change.record, Dossier):
-                self._write_dossier(change.record, height)
-            elif isinstance(change.record, Member):
+            if isinstance(change.record, Member):
                 self._write_member(change.record, height)
 
-    def _write_dossier(self, dossier: Dossier, height: Height) -> None:
-        for entry in dossier.entries:
-            changed = max(entry.height, entry.erased or 0, *(each.height for each in entry.history[-1:]), 0)
-            if changed != height:
-                continue
-            self._conn.execute(
-                "insert into attestations values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                "on conflict (id) do update set status = excluded.status, "
-                "changed = excluded.changed, erased = excluded.erased",
-                _attestation_row(dossier, entry, height),
-            )
-            self._conn.executemany(
-                "insert into status_changes values (?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (entry.id, number, each.height, each.time, each.status, each.reason, each.by, each.note)
-                    for number, each in enumerate(entry.history)
-                    if each.height == height
-                ],
-            )
-            if entry.erased == height:
-                self._conn.execute("delete from documents where attestation = ?", (entry.id,))
-                self._conn.execute("delete from mailbox where attestation = ?", (entry.id,))
+    def _write_entries(self, changed: list[tuple[Dossier, Entry]], height: Height) -> None:
+        """What a block changed in dossiers, a statement for each table."""
+        insert(
+            self._conn,
+            "attestations",
+            [_attestation_row(dossier, entry, height) for dossier, entry in changed],
+            "on conflict (id) do update set status = excluded.status, "
+            "changed = excluded.changed, erased = excluded.erased",
+        )
+        insert(
+            self._conn,
+            "status_changes",
+            [
+                (entry.id, number, each.height, each.time, each.status, each.reason, each.by, each.note)
+                for _, entry in changed
+                for number, each in enumerate(entry.history)
+                if each.height == height
+            ],
+        )
+        erased = [(entry.id,) for _, entry in changed if entry.erased == height]
+        self._conn.executemany("delete from documents where attestation = ?", erased)
+        self._conn.executemany("delete from mailbox where attestation = ?", erased)
 
     def _write_member(self, member: Member, height: Height) -> None:
         def names(terms: tuple[Any, ...]) -> str:
@@ -383,8 +398,19 @@ class LedgerStore:
 
     def value(self, key: Digest) -> bytes | None:
         """`StateReader`."""
-        row = self._one("select value from state where key = ?", (key,))
-        return None if row is None else _bytes(row[0], "a state value")
+        return self.values([key]).get(key)
+
+    def values(self, keys: Sequence[Digest]) -> dict[Digest, bytes]:
+        """Those of the keys that there are, with their values."""
+        with storage_errors("cannot read the ledger"):
+            rows = select_in(self._conn, "key, value", "state", "key", keys)
+        return {Digest(key): _bytes(value, "a state value") for key, value in rows}
+
+    def places_of(self, transactions: Sequence[Digest]) -> dict[Digest, Place]:
+        """Where those of the transactions are that are on the ledger."""
+        with storage_errors("cannot read the ledger"):
+            rows = select_in(self._conn, "id, height, position", "transactions", "id", transactions)
+        return {Digest(row[0]): Place(Height(row[1]), row[2]) for row in rows}
 
     def load_tip(self) -> Tip:
         """Where the chain stands, the state map built from the stored values.
@@ -518,6 +544,13 @@ def _decode_stored(height: Height, header: bytes, certificate: bytes) -> tuple[H
 def _name(change: StateChange) -> str:
     """The parts of a state key, for people."""
     return " ".join(each.hex() if isinstance(each, bytes) else each for each in change.key.parts)
+
+
+def _changed_at(entry: Entry) -> int:
+    """The height of the last block that wrote something into it."""
+    if not entry.history and entry.erased is None:
+        return entry.height
+    return max(entry.height, entry.erased or 0, *(each.height for each in entry.history[-1:]), 0)
 
 
 def _attestation_row(dossier: Dossier, entry: Entry, height: Height) -> tuple[Any, ...]:

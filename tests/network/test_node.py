@@ -24,7 +24,7 @@ from credchain.errors import NetworkError, Rejected
 from credchain.keys import SigningKey
 from credchain.ledger.blocks import Receipt
 from credchain.ledger.operations import Enroll, Erase, SetStatus, attestation_id
-from credchain.ledger.transactions import MAX_BYTES, Transaction
+from credchain.ledger.transactions import MAX_BYTES, Transaction, encode_batch
 from credchain.limits import HOUR, LIMITS, MINUTE
 from credchain.node import api as node_api
 from credchain.node.openapi import description
@@ -90,6 +90,11 @@ def _submit(node: NodeProcess, transaction: Transaction | bytes) -> tuple[int, d
     return request_json(f"{node.url}/v1/transactions", data=data, content=_MSGPACK)
 
 
+def _submit_batch(node: NodeProcess, data: bytes) -> tuple[int, dict[str, Any]]:
+    content = "application/vnd.credchain.transactions"
+    return request_json(f"{node.url}/v1/transactions", data=data, content=content)
+
+
 def _client(made: MadeNetwork, node: NodeProcess, **how: Any) -> Client:
     return Client(made.network, now=now, urls=[node.url], **how)
 
@@ -137,6 +142,30 @@ def test_a_repeated_transaction_is_refused_with_its_receipt(made: MadeNetwork, n
     assert (status, second["rule"]) == (409, "repeated")
     _check(made, transaction, _receipt(second))
     assert _receipt(second).certified.header == _receipt(first).certified.header
+
+
+def test_many_in_one_request_have_their_outcomes_in_order(made: MadeNetwork, node: NodeProcess) -> None:
+    known = sign(made, attest(_fresh(made)))
+    assert _submit(node, known)[0] == 200
+    fresh = [sign(made, attest(_fresh(made))) for _ in range(3)]
+    stranger = sign(made, attest(_fresh(made)), sender=HOSPITAL)
+    forged = replace(sign(made, attest(_fresh(made))), signature=bytes(64))
+    wires = [fresh[0].encoded, b"junk", known.encoded, *(each.encoded for each in fresh[1:])]
+    wires += [stranger.encoded, forged.encoded, fresh[0].encoded]
+    status, body = _submit_batch(node, encode_batch(wires))
+    outcomes = body["outcomes"]
+    assert status == 200
+    assert [each["status"] for each in outcomes] == [200, 400, 409, 200, 200, 409, 400, 200]
+    for place, transaction in ((0, fresh[0]), (2, known), (3, fresh[1]), (4, fresh[2]), (7, fresh[0])):
+        _check(made, transaction, _receipt(outcomes[place]))
+    assert [outcomes[place]["rule"] for place in (2, 5)] == ["repeated", "authority"]
+    assert outcomes[6]["field"] == "signature"
+
+
+@pytest.mark.parametrize("wires", [[], [b"x"] * 1_001, "junk"])
+def test_a_body_that_is_no_batch_is_refused_whole(node: NodeProcess, wires: Any) -> None:
+    data = b"junk" if wires == "junk" else encode_batch(wires)
+    assert _submit_batch(node, data)[0] == 400
 
 
 async def test_the_client_takes_the_receipt_of_a_repeated_transaction(

@@ -343,10 +343,10 @@ def _fill(office: Office, number: int) -> None:
     """As many attestations of this person as the ledger takes of one issuer, by another home."""
     entries = office.made.network.genesis.parameters.entries_per_issuer
     keys = office.made.keys(ISSUER)
-    from dataclasses import replace
     from hashlib import sha256
 
     from credchain.encoding import Digest
+    from tests.values import replace
 
     operation = attest(make_credential(office.made, number))
     operations = [
