@@ -309,7 +309,7 @@ RECORD = (
             Edit(
                 Replica.step,
                 "return self._effects",
-                "return sorted(self._effects, key=lambda each: isinstance(each, Persist))",
+                "return sorted(self._effects, key=lambda each: type(each).__name__ == 'Persist')",
             ),
         ),
         "before it is on disk",
