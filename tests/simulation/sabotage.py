@@ -116,3 +116,67 @@ def check(sabotage: Sabotage) -> None:
     noticed = violation(sabotage, (*sabotage.off, *sabotage.covered_by))
     assert noticed is not None, f"nobody notices that it is off: {sabotage.guard}"
     assert re.search(sabotage.oracle, noticed), noticed
+
+
+EXPLAINED = (
+    (
+        "view_change_holds: a view above the height's first",
+        "NEW-VIEW of such a view is refused by `_receive_new_view` (nobody is below the first view), and a"
+        " view-change kept for it raises no count; well-formedness, refused at the door.",
+    ),
+    (
+        "prepared_block: not of a view below the height's first",
+        "f+1 honest validators would have to have voted there; `may_sign` lets none.",
+    ),
+    (
+        "Setting.facts_of: a header of this network",
+        "its digest covers the network, so no quorum of this network's votes is over another's.",
+    ),
+    (
+        "_enter_view and _recover_record: Persist at once",
+        "the next statement's Persist holds the same record and comes before any message that depends on it.",
+    ),
+    (
+        "_help_along: the own view-change to a laggard",
+        "while changing it is said again anyway, and afterwards the NEW-VIEW contains a quorum of them.",
+    ),
+    (
+        "_receive_statement: help in answer to an old VIEW-CHANGE or NEW-VIEW",
+        "the laggard's next beacon, a second later, brings the same.",
+    ),
+    (
+        "_keep_early: of the sender itself",
+        "another's would only push out the sender's own; its signature is checked when its height begins.",
+    ),
+    (
+        "_receive_proposal: by its view's primary; not n views ahead",
+        "only the primary's is looked up, and only in its view; bounds what is verified.",
+    ),
+    (
+        "_receive: not the own answer to a lost validator's question",
+        "no link leads to oneself; and q-1 others still hold an honest one at work at the own last height.",
+    ),
+    (
+        "_executed: a body that is not the header's",
+        "`Headers.of_block` refuses it before; left for a ledger whose headers cannot tell.",
+    ),
+    (
+        "_change_view: not with a certificate in hand",
+        "leaving a view is never unsafe, and the certificate is accepted in any; saves messages.",
+    ),
+    (
+        "_may_announce: after the own view-change to that view",
+        "a vote's view is the floor, the floor above the first view only by a view-change, and none holds"
+        " for the first view.",
+    ),
+    (
+        "CatchUp.receive: consecutive blocks from the height worked on",
+        "`_take_certified` throws away what does not follow the chain, and blames its giver as well.",
+    ),
+    (
+        "a change of the validator set in mid-quorum",
+        "a height's validators are part of its `Setting` and cannot change within it; the simulated ledger"
+        " has one set.",
+    ),
+)
+"""Guards that no schedule can miss, and why they stay: (guard, reason)."""
