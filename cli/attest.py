@@ -325,7 +325,7 @@ async def _send_table(
     from credchain.issuing.attesting import Attesting, Outcome
     from credchain.issuing.holders import confirm
 
-    async with open_office(session) as office:
+    async with open_office(session, has_progress=True) as office:
         attesting = Attesting(
             office.store, office.client, office.outbox, session.keys, category, session.now, renews=renews
         )

@@ -1,6 +1,6 @@
 """`credchain demo`: the whole story on this machine, with the commands that a user would type.
 
-Each step is a real process of this program against a real node, except the lying node and the forgeries,
+Each step is a real process of this program against four real nodes, except the lying node and the forgeries,
 which are a few lines each.
 """
 
@@ -19,6 +19,7 @@ from .session import Session, command
 
 if TYPE_CHECKING:
     from .demo_liar import Liar
+    from .demo_processes import Processes
 
 PANEL = "Start here"
 _BOARD = "members/example-board-of-radiology"
@@ -34,19 +35,24 @@ def demo(
     session: Session,
     keep: Annotated[Path | None, typer.Option(help="Leave the network in this new folder.")] = None,
 ) -> None:
-    """The whole story on this machine: attest, verify, revoke, verify again, refuse a liar."""
+    """The whole story on this machine: four nodes, attest, verify, revoke, refuse a liar, lose a node."""
     from credchain.errors import InvalidInput
+
+    from .demo_processes import Processes, stopped_by_signals
 
     if session.as_json:
         raise InvalidInput("the demo prints for people; its commands have --json", field="json")
     if keep is not None and keep.exists():
         raise InvalidInput(f"{keep} exists and is not overwritten", field="keep", hint="name a new folder")
-    with tempfile.TemporaryDirectory(prefix="credchain-demo-") as temporary:
+    processes = Processes()
+    with stopped_by_signals(), tempfile.TemporaryDirectory(prefix="credchain-demo-") as temporary:
         folder = keep or Path(temporary) / "network"
-        story = _Story(folder)
         try:
+            story = _Story(folder, Path(temporary), processes)
             story.tell()
+            processes.end()
         except BaseException:
+            processes.end()
             if keep is not None:
                 shutil.rmtree(keep, ignore_errors=True)
             raise
@@ -54,33 +60,42 @@ def demo(
 
 
 class _Story:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, scratch: Path, processes: Processes) -> None:
         from credchain.storage.home import samples
 
+        from .demo_nodes import Nodes
         from .demo_stage import Stage
 
-        self._stage = Stage(folder, samples())
+        self._stage = Stage(folder, samples(), scratch, processes)
+        self._nodes = Nodes(folder, processes)
         self._folder = folder
 
     def tell(self) -> None:
         """Every step; CredchainError if one does not end as the story says."""
+        from .demo_crash import kill_the_primary, start_it_again
         from .demo_liar import lying_node
         from .demo_radiologist import tell_radiologist
-        from .demo_stage import NODE
 
         stage = self._stage
-        self._stage.title("Found a consortium: keys for its members, and the trust anchor network.json")
-        spec = stage.sample("consortium.toml")
-        self._stage.run(0, f"network create {spec} --out {self._stage.at()} --dev --api {stage.api}")
-        self._stage.title("Start its node")
-        say(f"$ credchain node run --home {self._stage.at(NODE)} &")
-        with stage.node():
-            self._attest_and_verify()
-            with lying_node(stage.api) as liar:
-                self._act_and_verify(liar)
-            tell_radiologist(stage)
-        self._stage.title("Check the whole ledger, byte by byte")
-        self._stage.run(0, f"audit --home {self._stage.at(NODE)}")
+        stage.title("Found a consortium: keys for its members, and the trust anchor network.json")
+        stage.run(0, f"network create {stage.spec()} --out {stage.at()}")
+        self._start_nodes()
+        self._attest_and_verify()
+        with lying_node(stage.validators[0].api) as liar:
+            self._act_and_verify(liar)
+        killed = kill_the_primary(stage, self._nodes)
+        tell_radiologist(stage)
+        start_it_again(stage, self._nodes, killed)
+        stage.title(f"Check the whole ledger of {killed.name}, byte by byte")
+        stage.run(0, f"audit --home {stage.at(killed.home)}")
+
+    def _start_nodes(self) -> None:
+        stage = self._stage
+        stage.title("Start its four nodes: in life each is another organisation's, on a machine of its own")
+        for each in stage.validators:
+            say(f"$ credchain node run --home {stage.at(each.home)} &")
+        for line in self._nodes.start(stage.validators):
+            say(f"  {line}")
 
     def _attest_and_verify(self) -> None:
         roster = self._stage.samples / "roster.csv"
@@ -116,7 +131,7 @@ class _Story:
 
     def say_where(self, *, kept: bool) -> None:
         """Where everything lies, and what to type next."""
-        from .demo_stage import NODE, PASSPHRASE
+        from .demo_processes import PASSPHRASE
 
         say("")
         say("== That was the story.")
@@ -127,16 +142,19 @@ class _Story:
         folder = self._folder
         rows = [
             ("trust anchor", folder / "network.json"),
-            ("node", folder / NODE),
+            ("validators", folder / "validators"),
             ("board", folder / _BOARD),
             ("hospital", folder / _HOSPITAL),
             ("other members", folder / "members"),
         ]
         for name, path in rows:
             say(f"  {name:<14} {path}")
-        say("The node is stopped. Type next:")
+        say("All four nodes are stopped. Type next, the second line to start them again:")
         say(f"  export CREDCHAIN_PASSPHRASE={PASSPHRASE}")
-        say(f"  credchain node run --home {self._stage.at(NODE)} &")
+        validators = self._stage.at("validators")
+        say(f'  for node in {validators}/*; do credchain node run --home "$node" 2> "$node/log" & done')
+        say(f"  credchain node status --home {self._stage.at(_HOSPITAL)}")
         say(f"  credchain verify {self._npi} --home {self._stage.at(_HOSPITAL)}")
         say(f"  credchain issued --home {self._stage.at(_BOARD)}")
+        say("  kill $(jobs -p)  # stops them")
         say("  credchain --help")

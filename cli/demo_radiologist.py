@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import time
 
-from .demo_stage import PASSPHRASE, Stage
+from .demo_nodes import asked_in_order, status_of
+from .demo_processes import PASSPHRASE
+from .demo_stage import Stage
 from .output import say
 
 _WALLET = "members/radiologist"
@@ -63,7 +65,13 @@ def _collect(stage: Stage, npi: str) -> None:
     _attest_private(stage, "cme_credit", _CME)
     _attest_private(stage, "hospital_privileges", _PRIVILEGES, "--until 2027-12-31 ")
     stage.title("The wallet collects them, and what boards attested by NPI before it existed")
-    stage.run(0, f"wallet sync --npi {npi} --home {stage.at(_WALLET)}")
+    stage.run(0, _sync(stage, npi, _WALLET))
+
+
+def _sync(stage: Stage, npi: str, home: str) -> str:
+    """Published documents are read at the first node asked, and boards hand them to f+1: one with them."""
+    first = max(stage.validators, key=lambda each: int(status_of(each).get("documents", -1)))
+    return f"wallet sync --npi {npi} {asked_in_order(stage.validators, first)} --home {stage.at(home)}"
 
 
 def _share(stage: Stage, home: str, scope: str, expires: str, out: str) -> str:
@@ -75,12 +83,13 @@ def _share(stage: Stage, home: str, scope: str, expires: str, out: str) -> str:
 
 
 def _share_and_verify(stage: Stage, bundle: str) -> None:
-    stage.title("Chosen categories and claims for one hospital: verified, with a node and without")
+    stage.title("Chosen categories and claims for one hospital: verified, without a node and with one")
     scope = "--category board_certification --category cme_credit:credits,credit_type"
     shared = _share(stage, _WALLET, scope, "30d", "bundle.ccb")
     hospital = f"--home {stage.at(_HOSPITAL)}"
-    stage.run(0, f"verify {shared} {hospital}")
+    # In this order: after a look online the hospital knows a later height than the bundle's.
     stage.briefly(0, f"verify {shared} --offline --max-age 7d {hospital}")
+    stage.run(0, f"verify {shared} {hospital}")
     stage.title("It is for that hospital alone: another cannot open it, exit code 2")
     stage.run(2, f"verify {shared} --home {stage.at(_PRIVILEGES)}")
     stage.title("And for its time: an expired one is not current, exit code 4")
@@ -100,7 +109,7 @@ def _cheat(stage: Stage, bundle: str, npi: str) -> None:
     forger.change_claim(_WALLET, "forged.ccb")
     stage.briefly(3, f"verify {stage.at('forged.ccb')} {hospital}")
     stage.title("Another puts a published credential of the first into a bundle of its own: invalid")
-    stage.quietly(f"wallet sync --npi {npi} --home {stage.at(_SECOND)}")
+    stage.quietly(_sync(stage, npi, _SECOND))
     scope = "--category board_certification"
     _share(stage, _SECOND, scope, "30d", "own.ccb")
     forger.borrow(_SECOND, "own.ccb", "borrowed.ccb")

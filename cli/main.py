@@ -23,6 +23,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+_INTERRUPTED = 130
+"""What shells and Typer say of a program that Ctrl-C ended."""
+
 
 def _version(value: bool) -> None:
     if value:
@@ -69,7 +72,7 @@ def run(arguments: list[str]) -> int:
         return print_error(failed, as_json=as_json)
     except KeyboardInterrupt:
         note("stopped")
-        return 130
+        return _INTERRUPTED
     except Exception as problem:  # the top: a traceback helps no user
         if os.environ.get("CREDCHAIN_DEBUG"):
             raise
@@ -79,6 +82,8 @@ def run(arguments: list[str]) -> int:
         )
         print_error(unexpected, as_json=as_json)
         return ExitCode.INTERNAL
+    if result == _INTERRUPTED:
+        note("stopped")
     return int(result or 0)
 
 

@@ -40,6 +40,7 @@ def _pairs(status: NodeStatus, network: Network, now: int) -> list[tuple[str, An
         ("view", status.view),
         ("primary", _name_of(status.primary, network)),
         ("round", None if status.round_age is None else f"for {_duration(status.round_age)}"),
+        ("validators", _who_is_missing(status)),
         ("pool", _pool(status)),
         ("evidence", evidence),
         ("attestations", status.attestations),
@@ -50,11 +51,36 @@ def _pairs(status: NodeStatus, network: Network, now: int) -> list[tuple[str, An
     ]
 
 
-def _pool(status: NodeStatus) -> str | None:
-    if status.pool is None:
+def _who_is_missing(status: NodeStatus) -> str | None:
+    """In words, which validators this node is not connected to, and whether the others suffice."""
+    from credchain.certificates import quorum
+
+    every = status.validators or ()
+    if len(every) < 2 or any(each.connected is None for each in every):
         return None
-    operations = "" if status.pool_operations is None else f" with {status.pool_operations} operations"
-    return f"{status.pool} transactions{operations}"
+    missing = [each.name or each.did or "one" for each in every if not each.connected]
+    if not missing:
+        return f"all {len(every)} connected"
+    left, needed = len(every) - len(missing), quorum(len(every))
+    enough = "enough" if left >= needed else "too few"
+    names = ", ".join(missing[:-1]) + " and " + missing[-1] if missing[1:] else missing[0]
+    return (
+        f"{names} {'are' if missing[1:] else 'is'} missing; {left} of {len(every)} are left,"
+        f" {enough} to commit ({needed} are needed)"
+    )
+
+
+def _pool(status: NodeStatus) -> str | None:
+    if not status.pool:
+        return None if status.pool is None else "empty"
+    transactions = _counted(status.pool, "transaction")
+    if status.pool_operations is None:
+        return transactions
+    return f"{transactions} with {_counted(status.pool_operations, 'operation')}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _validator(validator: ValidatorStatus) -> tuple[Any, ...]:

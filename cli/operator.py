@@ -120,7 +120,7 @@ def check(session: Session) -> None:
 
 
 def status(session: Session) -> None:
-    """How the nodes are: height, view, peers, what waits, and when nothing commits, why."""
+    """How the nodes are: height, primary, who is missing, what waits, and when nothing commits, why."""
     from typing import Any
 
     from credchain.errors import CredchainError

@@ -208,7 +208,7 @@ async def _send_statuses(
     """(what was changed, all problems); nothing is changed where a row is wrong and not partial."""
     from credchain.issuing.changing import Changing
 
-    async with open_office(session) as office:
+    async with open_office(session, has_progress=True) as office:
         changing = Changing(office.store, office.client, office.outbox, session.keys.did, session.now)
         good, found = await changing.check(rows)
         every = sorted([*problems, *found], key=lambda problem: problem.line)

@@ -240,17 +240,21 @@ class Client:
         return found[0]
 
     async def document(self, credential: Digest) -> str | None:
-        """A published document as a node has it; the caller checks it against the ledger."""
-
-        async def one(node: _Node) -> str | None:
-            status, data = await self._request(node, "GET", f"/v1/documents/{credential.hex()}")
-            if status == 404:
-                return None
-            if status != 200:
-                raise _problem_of(status, data)
-            return data.decode("utf-8", "replace")
-
-        return await self._first(one)
+        """A published document as some node has it, None where no node that answers does; the caller
+        checks it against the ledger. Issuers deposit at f+1 nodes, so not all have it."""
+        problems: list[tuple[str, CredchainError]] = []
+        for node in self._nodes:
+            try:
+                status, data = await self._request(node, "GET", f"/v1/documents/{credential.hex()}")
+                if status == 200:
+                    return data.decode("utf-8", "replace")
+                if status != 404:
+                    raise _problem_of(status, data)
+            except CredchainError as problem:
+                problems.append((node.url, problem))
+        if len(problems) == len(self._nodes):
+            raise self._failed(problems, writing=False)
+        return None
 
     # --- writes ---------------------------------------------------------------------------
 
@@ -261,8 +265,11 @@ class Client:
         holds: then the transaction may still be committed until it expires.
         """
 
+        waited = False
+
         async def one(node: _Node) -> Receipt:
-            timeout = LIMITS.submit_timeout + LIMITS.request_timeout
+            nonlocal waited
+            timeout = LIMITS.request_timeout + (0 if waited else LIMITS.submit_timeout)
             status, data = await self._request(
                 node, "POST", "/v1/transactions", transaction, "application/vnd.msgpack", timeout
             )
@@ -270,6 +277,8 @@ class Client:
             if status == 409 and body.get("rule") == "repeated":
                 return self._receipt(body, transaction)
             if status != 200:
+                # Where one node has waited in vain, the others need not be waited for as long.
+                waited = waited or status == 503
                 raise _problem_of(status, data)
             return self._receipt(body, transaction)
 
@@ -435,7 +444,14 @@ class Client:
                 problems.append((node.url, problem))
         if answers and len(answers) >= min(wanted, len(self._nodes)):
             return answers
-        raise self._failed(problems, writing=writing)
+        if not answers:
+            raise self._failed(problems, writing=writing)
+        told = "; ".join(f"{url}: {each.message}" for url, each in problems)
+        raise NetworkError(
+            f"{len(answers)} of the {wanted} nodes that are needed took it ({told})",
+            field="node",
+            hint="try again when the others can be reached",
+        )
 
     def _failed(self, problems: list[tuple[str, CredchainError]], *, writing: bool) -> CredchainError:
         rejected = next((each for _, each in problems if isinstance(each, Rejected)), None)

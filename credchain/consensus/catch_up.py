@@ -64,7 +64,10 @@ class CatchUp:
             self._shun(self.asked, now)
 
     def receive(self, peer: int, answer: Blocks, height: Height, now: Millis) -> None:
-        """Take blocks that begin with the height worked on; while others wait, they are not needed."""
+        """Take blocks that begin with the height worked on; while others wait, they are not needed, and
+        who gave false ones is not listened to for a while, or it would keep the others' from coming in."""
+        if self._shunned.get(peer, _NEVER) > now:
+            return
         skipped = height - answer.height
         if not self.blocks and 0 <= skipped < len(answer.blocks):
             self.blocks.extend((peer, each) for each in answer.blocks[skipped:])

@@ -233,12 +233,12 @@ def judge_sync(milliseconds: float) -> Check:
 async def _own_ports(
     home: Home, network: Network, own: NodeAddress, settings: NodeSettings, mine: Asked, highest: int
 ) -> list[Check]:
-    """Free for the node to take, or taken by it already."""
+    """Free for the node to take, or taken by it already. A validator alone takes no peer port."""
     running = isinstance(mine.told, NodeStatus) and mine.told.network == network.id.hex()
-    return [
-        await _own_peer_port(home, own, settings.listen_peer, running=running and len(network.nodes) > 1),
-        _own_api_port(network, settings.listen_api, mine, highest),
-    ]
+    api = _own_api_port(network, settings.listen_api, mine, highest)
+    if len(network.nodes) == 1:
+        return [api]
+    return [await _own_peer_port(home, own, settings.listen_peer, running=running), api]
 
 
 async def _own_peer_port(home: Home, own: NodeAddress, address: Address, *, running: bool) -> Check:

@@ -196,11 +196,24 @@ class Driver:
         """A client's transactions: each checked, pooled, and passed to all validators, in order.
 
         What becomes of each, or why it was not taken: as `LedgerPort.admit`, or NetworkError when the
-        pool is full. Errors: StorageError.
+        pool is full. Errors: StorageError, NetworkError when the node stops.
         """
-        taken = [self._take(each) for each in await self._admit_from_client(wires)]
+        self._refuse_when_stopping()
+        admitted = await self._admit_from_client(wires)
+        self._refuse_when_stopping()  # nobody would settle what is pooled now
+        taken = [self._take(each) for each in admitted]
         self._tell_work()
         return taken
+
+    def _refuse_when_stopping(self) -> None:
+        if self._stopping:
+            raise NetworkError("the node is stopping", hint="ask another node, or this one later")
+
+    def linked(self, validator: int) -> None:
+        """A link came up: what this node's clients wait for may have been said while it was down."""
+        own = [each.transaction.encoded for each in self._pool if each.done is not None]
+        for each in parts(own):
+            self.links.send(validator, _TRANSACTIONS + encode_batch(each))
 
     def _take(self, admitted: Admitted) -> Submitted:
         if isinstance(admitted, CredchainError):
@@ -406,8 +419,6 @@ class Driver:
             header.transaction_count,
             len(self._pool),
         )
-        for waiting in self._pool:
-            waiting.refused_at = None  # the new tip may take what the last one refused
         self._told_work = self._works()
         following: list[Input] = [Committed(chain), Work(self._told_work)]
         if executed.block.transactions and self._is_neglected(header, *room):
@@ -472,21 +483,23 @@ class Driver:
     async def _prune(self) -> None:
         now = both()
         standing = self.replica.standing()
-        if standing.behind or self._executed or not len(self._pool):
+        if standing.behind or not len(self._pool):
             return
         old = self._to_look_at(now.monotonic, quiet=now.monotonic - standing.opened >= _QUIET)
         if not old:
             return
-        height = self._ledger.tip.height
         time = Millis(max(now.wall, self._ledger.tip.time + 1))
         transactions = [each.transaction for each in old]
         refused = await self._on_ledger(lambda: self._ledger.refusals(transactions, time))
-        if self._ledger.tip.height != height:
-            return
+        reasons = {each.transaction.id: each.reason for each in refused}
         for waiting in old:
             waiting.looked_at = now.monotonic
-        for refusal in refused:
-            self._refused(refusal.transaction.id, refusal.reason, now.monotonic, final=self._alone)
+            reason = reasons.get(waiting.transaction.id)
+            if reason is None:
+                waiting.refused_at = None  # the tip takes now what an earlier one refused
+            else:
+                self._refused(waiting.transaction.id, reason, now.monotonic, final=self._alone)
+        self._tell_work()
         if self._told_work and not self._works():
             self._told_work = False
             await self._inputs.put(Work(False))

@@ -151,4 +151,12 @@ def _links(
     if len(network.validators.members) == 1:
         return _NoLinks()
     check_private(home.tls_key)
-    return Peers(network, own, home.tls_certificate, home.tls_key, settings.listen_peer, driver.receive)
+    return Peers(
+        network,
+        own,
+        home.tls_certificate,
+        home.tls_key,
+        settings.listen_peer,
+        driver.receive,
+        linked=driver.linked,
+    )

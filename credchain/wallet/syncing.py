@@ -107,8 +107,12 @@ class Wallet:
             self._store.set_npi(self._npi)
         for dossier in found.values():
             for entry in dossier.entries:
+                if entry.id in known or entry.erased is not None:
+                    continue
                 text = state.document(entry.credential)
-                if text is not None and entry.id not in known:
+                if text is None and self._client.network.category(dossier.category).published:
+                    text = await self._client.document(entry.credential)  # of another node
+                if text is not None:
                     self._keep(text, dossier, entry, synced)
         return synced
 

@@ -348,6 +348,13 @@ def default_port() -> Iterator[None]:
         yield
 
 
+def environment_of_a_reader() -> dict[str, str]:
+    """credchain is on the path; no passphrase and no home are set before the README says so."""
+    env = environment()
+    del env["CREDCHAIN_PASSPHRASE"]
+    return {**env, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"}
+
+
 def copy_samples(folder: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__", "__init__.py")
     shutil.copytree(ROOT / "samples", folder / "samples", ignore=ignored)

@@ -8,9 +8,9 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -18,13 +18,14 @@ import pytest
 from credchain.cli.main import app
 from typer.main import get_command
 
-from tests.network.node_process import PATIENCE, ROOT, environment, free_port
+from tests.network.node_process import PATIENCE, ROOT, free_port
 
 from .conftest import Played
-from .network import NAVARRO, copy_samples, default_port, home_content, node_of, run
+from .network import NAVARRO, copy_samples, default_port, environment_of_a_reader, home_content, node_of, run
 
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
 PORT: Final = 7441
+FOUR_PORTS: Final = re.compile(r"127\.0\.0\.1:(75[4-7][01])")
 VENV: Final = "python3 -m venv"
 ACTIVATE: Final = "source .venv/bin/activate"
 ROLES: Final = {
@@ -142,9 +143,15 @@ def _script(lines: list[str]) -> str:
 
 
 def _with_free_port(line: str) -> str:
+    """As printed, unless somebody on this machine uses one of the README's ports."""
     if "network create" in line and "--dev" in line and _busy(PORT):
         return f"{line} --api http://127.0.0.1:{free_port()}"
-    return line
+    return FOUR_PORTS.sub(lambda found: f"127.0.0.1:{_port_instead(int(found[1]))}", line)
+
+
+@cache
+def _port_instead(port: int) -> int:
+    return free_port() if _busy(port) else port
 
 
 def _busy(port: int) -> bool:
@@ -165,13 +172,6 @@ def session_lines() -> list[str]:
     return found
 
 
-def environment_of_a_reader() -> dict[str, str]:
-    """credchain is on the path; no passphrase and no home are set before the README says so."""
-    env = environment()
-    del env["CREDCHAIN_PASSPHRASE"]
-    return {**env, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"}
-
-
 @pytest.fixture(scope="session")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     folder = tmp_path_factory.mktemp("readme")
@@ -190,7 +190,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
             env=environment_of_a_reader(),
         )
         try:
-            shell.wait(4 * PATIENCE)
+            shell.wait(8 * PATIENCE)
         finally:
             if shell.poll() is None:
                 shell.kill()
@@ -376,6 +376,18 @@ def test_machines_check_before_the_others_are_up(session: Session) -> None:
     assert len(problems) == 6
     for line in problems:
         assert re.search(r"(peer port|API) +Node [BCD]", line), line
+
+
+def test_machines_all_four_up(session: Session) -> None:
+    """Started as printed: nothing to mend, and the status of one names all four."""
+    assert len([each for each in session.of("machines") if each.line.endswith("&")]) == 4
+    told = session.one("machines", "credchain node check", 1).out
+    assert told.rstrip().endswith(" 0 to mend")
+    status = session.one("machines", "credchain node status").out
+    assert ": up" in status
+    assert re.search(r"primary +Node [ABCD]", status)
+    for name in ("Node A", "Node B", "Node C", "Node D"):
+        assert re.search(rf"^{name} +\w+", status, re.MULTILINE), status
 
 
 def test_machines_backup_holds_no_safety_record(session: Session) -> None:

@@ -6,7 +6,7 @@ Through a `LedgerPort` in process, which continues the ledger of a `World`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -409,9 +409,14 @@ class _Client:
     async def member(self, did: Did) -> Member | None:
         return open_answer(self._node.port.members([did]), self.network).member(did)
 
-    async def collect_mail(self, request: Request) -> list[Mail]:
-        found = self._node.port.collect_mail(request, self._node.now)
-        return [Mail(each.attestation, each.category, each.subject, each.sealed) for each in found]
+    async def mail(self, request: Callable[[tuple[Digest, ...]], Request]) -> AsyncIterator[list[Mail]]:
+        cursor: tuple[Digest, ...] = ()
+        while found := self._node.port.collect_mail(request(cursor), self._node.now):
+            yield [Mail(each.attestation, each.category, each.subject, each.sealed) for each in found]
+            cursor = (found[-1].attestation,)
+
+    async def document(self, credential: Digest) -> str | None:
+        return self._node.port.document(credential)
 
     async def acknowledge_mail(self, request: Request) -> None:
         self._node.port.acknowledge_mail(request, self._node.now)

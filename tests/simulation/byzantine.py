@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from credchain.certificates import Certificate, Height, View, quorum
+from credchain.consensus.events import HeaderFacts
 from credchain.consensus.messages import (
     COMMIT,
     PREPARE,
@@ -29,8 +30,11 @@ from credchain.consensus.messages import (
     TipReply,
     ViewChange,
     Vote,
+    decode_message,
+    encode_message,
 )
 from credchain.encoding import Digest, digest
+from credchain.errors import InvalidInput
 
 from .ledger import EPOCH, Transaction, encode_block
 from .trace import describe
@@ -61,6 +65,7 @@ class Adversary:
         names = sorted(HABITS)
         self.habits: list[str] = rng.sample(names, rng.choice((1, 1, 2, 3, 5)))
         self.bursts = 0
+        self.flips = rng.random() < 0.1
 
     # --- what it can do ------------------------------------------------------------------
 
@@ -85,8 +90,11 @@ class Adversary:
         return signed
 
     def proposal(self, height: int, view: int, block: bytes) -> PrePrepare:
-        facts = self.world.form.of_block(block)[1]
-        return PrePrepare(self.vote(PREPARE, height, view, facts.digest), block)
+        return PrePrepare(self.vote(PREPARE, height, view, self.facts(block).digest), block)
+
+    def facts(self, block: bytes) -> HeaderFacts:
+        """Of its header, whatever another lie has put beside it."""
+        return self.world.form.of_header(self.world.form.block(block)[0])
 
     def block(
         self,
@@ -128,10 +136,22 @@ class Adversary:
         for name in self.habits:
             if self.rng.random() < self.cheats:
                 said = [each for one in said for each in HABITS[name](self, to, one)]
+        if self.flips and self.rng.random() < 0.2:
+            said = [each for each in map(self.flipped, said) if each is not None]
         if said != [message]:
             shown = "; ".join(describe(each) for each in said)
             self.machine.note(lambda: f"   lies to v{to}: {shown or 'nothing'}")
         return said
+
+    def flipped(self, message: Message) -> Message | None:
+        """What its reader makes of it after a byte or two were changed on the wire; None: it is refused."""
+        data = bytearray(encode_message(message))
+        for _ in range(self.rng.randint(1, 2)):
+            data[self.rng.randrange(len(data))] = self.rng.randrange(256)
+        try:
+            return decode_message(bytes(data))
+        except InvalidInput:
+            return None
 
     def act(self) -> None:
         """Out of turn: something old, something of others, something huge, a view-change for nothing."""
@@ -401,7 +421,7 @@ def disobeys_its_new_view(liar: Adversary, to: int, message: Message) -> list[Me
     """Proposes a block of its own where a prepared one is to be proposed again."""
     if not isinstance(message, PrePrepare) or message.vote.validator != liar.machine.index:
         return [message]
-    facts = liar.world.form.of_block(message.block)[1]
+    facts = liar.facts(message.block)
     if facts.view == message.vote.view:
         return [message]
     return _other_block(liar, message, "own", lambda: liar.block(message.vote.view))
@@ -544,7 +564,33 @@ def _forged_new_view(liar: Adversary) -> list[Message]:
     return [own, liar.new_view(made), liar.proposal(height, view, liar.block(view))]
 
 
+def _unasked_help(liar: Adversary) -> list[Message]:
+    """Blocks and bodies that nobody asked for: true ones of elsewhere, one of its own, and false beacons."""
+    ledger = liar.machine.ledger
+    height = Height(ledger.height + 1)
+    own = liar.block(0)
+    certificate = ledger.blocks[-1].certificate if ledger.blocks else Certificate(View(0), ())
+    return [
+        Body(height, own),
+        Blocks(height, (CertifiedBlock(own, certificate), *ledger.blocks[-2:])),
+        Blocks(Height(max(1, ledger.height - 1)), tuple(ledger.blocks[-2:])),
+        Beacon(Height(ledger.height + liar.rng.randint(1, 4)), View(liar.rng.randrange(9)), False, False),
+    ]
+
+
+def _relayed_proposals(liar: Adversary) -> list[Message]:
+    """Others' proposals with other bytes beside the vote, and others' votes with other blocks."""
+    heard = [each for each in liar.heard if isinstance(each, PrePrepare)][-2:]
+    votes = [each for each in liar.heard if isinstance(each, Vote)][-2:]
+    return [
+        *[replace(each, block=liar.block(each.vote.view)) for each in heard],
+        *[replace(each, block=digest("root", b"relayed")) for each in votes],
+    ]
+
+
 OUTBURSTS: tuple[Callable[[Adversary], list[Message]], ...] = (
+    _unasked_help,
+    _relayed_proposals,
     _next_view_change,
     _old_messages,
     _huge_view_change,

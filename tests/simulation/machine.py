@@ -59,10 +59,22 @@ class Disk:
 
 @dataclass
 class Clocks:
-    """Milliseconds that are added to virtual time."""
+    """Milliseconds that are added to virtual time. ``drift``: by how many in a million, about, the
+    monotonic clock is too fast."""
 
     wall: int = 0
     monotonic: int = 0
+    drift: int = 0
+
+    def elapsed(self, virtual: int) -> int:
+        return virtual + virtual * self.drift // 1_000_000
+
+    def virtual(self, elapsed: int) -> int:
+        """The least virtual time at which so much has elapsed."""
+        found = elapsed * 1_000_000 // (1_000_000 + self.drift)
+        while self.elapsed(found) < elapsed:
+            found += 1
+        return found
 
 
 @dataclass
@@ -115,7 +127,8 @@ class Machine:
 
     def now(self) -> Now:
         at = self.world.scheduler.now
-        return Now(Millis(at + self.clocks.monotonic), Millis(EPOCH + at + self.clocks.wall))
+        monotonic = self.clocks.elapsed(at) + self.clocks.monotonic
+        return Now(Millis(monotonic), Millis(EPOCH + at + self.clocks.wall))
 
     def note(self, what: str | Callable[[], str]) -> None:
         self.world.trace.note(self.name, what)
@@ -200,12 +213,16 @@ class Machine:
             if not self._inbox:
                 break
             self._step(self._inbox.popleft())
-        self._set_alarm()
+        self.settle_alarm()
 
     def _step(self, event: Input) -> None:
         if self.replica is None:
             return
-        self._effects.extend(self.replica.step(event, self.now()))
+        now = self.now()
+        self._effects.extend(self.replica.step(event, now))
+        deadline = self.replica.deadline
+        if isinstance(event, Tick) and deadline is not None and deadline <= now.monotonic:
+            self.world.oracles.broken(self, "after a tick its deadline does not lie ahead")
         self.world.stepped(self)
 
     # --- effects ------------------------------------------------------------------------
@@ -320,7 +337,7 @@ class Machine:
 
     # --- the timer ----------------------------------------------------------------------
 
-    def _set_alarm(self) -> None:
+    def settle_alarm(self) -> None:
         deadline = None if self.replica is None or self.halted else self.replica.deadline
         if self.world.manual or self._writing is not None or deadline == self._alarm:
             return
@@ -334,7 +351,8 @@ class Machine:
                 self._alarm = None
                 self.fire()
 
-        self.world.scheduler.after(deadline - self.now().monotonic, ring)
+        at = self.clocks.virtual(deadline - self.clocks.monotonic)
+        self.world.scheduler.after(at - self.world.scheduler.now, ring)
 
     def fire(self) -> None:
         """The deadline has passed."""

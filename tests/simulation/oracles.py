@@ -6,14 +6,16 @@ signatures, blocks and certificates on their own: nothing of the replica's judge
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from credchain.certificates import Certificate, View, commit_digest
-from credchain.consensus.events import Chain, Evidence, Outcome
+from credchain.certificates import Certificate, View, faults
+from credchain.consensus.events import Chain, Evidence, HeaderFacts, Outcome
 from credchain.consensus.messages import (
     COMMIT,
+    PREPARE,
     Message,
     NewView,
     Prepared,
@@ -21,10 +23,10 @@ from credchain.consensus.messages import (
     Signed,
     ViewChange,
     Vote,
-    prepare_digest,
 )
 from credchain.consensus.record import Record
-from credchain.encoding import Digest
+from credchain.consensus.setting import Setting
+from credchain.encoding import Digest, Value, encode
 from credchain.limits import LIMITS
 
 from .ledger import EPOCH, Ledger, content_digest
@@ -48,9 +50,19 @@ MEMORY_EACH_STEPS = 200
 
 
 def memory_bound(validators: int) -> int:
-    """Items in all containers of a replica: per validator the buffered messages of a peer with all the
-    items inside them, the largest of which are new-views of a view-change per validator."""
-    return 400 + validators * (8 * LIMITS.messages_kept + 8 * LIMITS.votes_kept + 40 * validators)
+    """Items in all containers of a replica, but for the signatures known to hold, which have a bound of
+    their own: a view-change of each validator and the NEW-VIEWs made of them; of each liar the early
+    messages that are kept, a NEW-VIEW among them, and its votes in many views."""
+    change = 6 * validators
+    liar = LIMITS.messages_kept * change + 2 * validators * change + 2 * LIMITS.votes_kept
+    return 200 + 2 * validators * change + faults(validators) * liar
+
+
+def bytes_bound(validators: int) -> int:
+    """Bytes of all texts and byte strings of a replica, of the same things, in the simulation's blocks."""
+    change = 2 * 64 * validators + 500
+    liar = LIMITS.messages_kept * change + 2 * validators * change + 2 * LIMITS.votes_kept * 200
+    return 4_000 + 2 * validators * change + faults(validators) * liar
 
 
 @dataclass
@@ -64,6 +76,7 @@ class Life:
     floors: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     committing: dict[int, int] = field(default_factory=dict)
     said: set[Signed] = field(default_factory=set)
+    accepted: set[NewView] = field(default_factory=set)
     steps: int = 0
 
 
@@ -75,6 +88,7 @@ class Oracles:
         self.chain = chain
         self.lives: dict[int, Life] = {}
         self.most_held = 0
+        self.most_bytes = 0
 
     def broken(self, machine: Machine | None, what: str) -> None:
         who = "" if machine is None else f"validator {machine.index}: "
@@ -99,6 +113,9 @@ class Oracles:
                 self.broken(machine, f"its floor sank from {before.floor} to {record.floor}")
         if record.floor > MOST_VIEW:
             self.broken(machine, f"is in view {record.floor}: liars chose it")
+        if record.new_view is not None and record.new_view not in life.accepted:
+            self._check_new_view(machine, record, record.new_view)
+            life.accepted.add(record.new_view)
         for vote in record.votes:
             if vote not in life.stored:
                 self._new_vote(machine, life, before, record, vote)
@@ -120,6 +137,7 @@ class Oracles:
             life.committing[vote.height] = max(life.committing.get(vote.height, -1), vote.view)
         else:
             self._check_body(machine, record.body(vote.block), vote, "has on disk")
+            self._check_proposal(machine, record, vote)
         life.stored[vote] = len(life.stored)
 
     def _new_change(self, machine: Machine, life: Life, change: ViewChange) -> None:
@@ -128,12 +146,8 @@ class Oracles:
             self.broken(machine, f"{describe(change)} hides what it had committed to")
         if change.prepared is not None:
             facts = self.world.form.of_header(change.prepared.header)
-            self._check_quorum(
-                machine,
-                change.prepared.certificate,
-                prepare_digest(self.world.id, change.height, change.prepared.view, facts.digest),
-                "prepared",
-            )
+            prepare = Vote(PREPARE, change.height, change.prepared.view, facts.digest, machine.index)
+            self._check_quorum(machine, change.prepared.certificate, self._signed(prepare), "prepared")
             if facts.height != change.height or change.prepared.view >= change.view:
                 self.broken(machine, f"{describe(change)} carries a prepared certificate of elsewhere")
         life.stored[change] = len(life.stored)
@@ -146,8 +160,8 @@ class Oracles:
             return
         if self.world.form.of_header(prepared.header).digest != vote.block:
             self.broken(machine, f"signed {describe(vote)}, prepared is another block")
-        digest = prepare_digest(self.world.id, vote.height, vote.view, vote.block)
-        self._check_quorum(machine, prepared.certificate, digest, "prepared")
+        prepare = Vote(PREPARE, vote.height, vote.view, vote.block, machine.index)
+        self._check_quorum(machine, prepared.certificate, self._signed(prepare), "prepared")
 
     def _check_body(self, machine: Machine, block: bytes | None, vote: Vote, does: str) -> None:
         """The very block that the vote is for, with the content that its header names."""
@@ -158,6 +172,80 @@ class Oracles:
         header, facts = self.world.form.header(header_bytes)
         if facts.digest != vote.block or header.content != content_digest(transactions):
             self.broken(machine, f"{does} another content than that of its {describe(vote)}")
+
+    def _facts(self, height: int) -> HeaderFacts:
+        """Of a block that somebody has committed."""
+        header, _ = self.world.form.block(self.chain.blocks[height - 1].block)
+        return self.world.form.of_header(header)
+
+    def _first_view(self, height: int) -> int:
+        if height == 1:
+            return 0
+        return self._facts(height - 1).view + (1 if (height - 1) % LIMITS.rotation == 0 else 0)
+
+    def _check_proposal(self, machine: Machine, record: Record, vote: Vote) -> None:
+        """PREPARE only what the accepted NEW-VIEW demands, else what this view's primary made for it."""
+        what = describe(vote)
+        choice = None
+        if vote.view > self._first_view(vote.height):
+            change, new_view = record.view_change, record.new_view
+            if change is None or change.view != vote.view:
+                self.broken(machine, f"signed {what} without a view-change to its view")
+            if new_view is None or new_view.view != vote.view:
+                self.broken(machine, f"signed {what} without its NEW-VIEW on disk")
+                return
+            shown = [each.prepared for each in new_view.view_changes if each.prepared is not None]
+            choice = sorted(shown, key=lambda each: each.view)[-1] if shown else None
+        body = record.body(vote.block)
+        if body is None:
+            return
+        header, facts = self.world.form.of_block(body)
+        if choice is not None:
+            if header != choice.header:
+                self.broken(machine, f"signed {what}, its NEW-VIEW demands another block")
+            return
+        members = self.world.keyring.validators.members
+        if (facts.view, facts.proposer) != (vote.view, members[vote.view % len(members)].did):
+            self.broken(machine, f"signed {what}, a fresh block of view {facts.view} or another proposer")
+        if facts.time <= (self._facts(vote.height - 1).time if vote.height > 1 else EPOCH):
+            self.broken(machine, f"signed {what}, a block whose time is not after its parent's")
+
+    def _check_new_view(self, machine: Machine, record: Record, new_view: NewView) -> None:
+        """What it accepted is signed by its primary, and shows a quorum of true view-changes."""
+        what = f"accepts {describe(new_view)}"
+        n = self.world.cast.validators
+        if new_view.height != record.height or new_view.view != record.floor:
+            self.broken(machine, f"{what} at height {record.height}, view {record.floor}")
+        if new_view.validator != new_view.view % n or not self._signed_by(new_view, new_view.validator):
+            self.broken(machine, f"{what}, which is not its primary's")
+        senders = {each.validator for each in new_view.view_changes}
+        if len(senders) < quorum_of(n) or len(senders) != len(new_view.view_changes):
+            self.broken(machine, f"{what}, not of a quorum")
+        for change in new_view.view_changes:
+            if (change.height, change.view) != (new_view.height, new_view.view):
+                self.broken(machine, f"{what} with a view-change of elsewhere")
+            if change.validator >= n or not self._signed_by(change, change.validator):
+                self.broken(machine, f"{what} with a forged view-change")
+            self._check_shown(machine, change)
+
+    def _check_shown(self, machine: Machine, change: ViewChange) -> None:
+        """The certificates in another's view-change."""
+        if change.prepared is not None:
+            facts = self.world.form.of_header(change.prepared.header)
+            if facts.height != change.height or change.prepared.view >= change.view:
+                self.broken(machine, f"accepts a prepared certificate of elsewhere in {describe(change)}")
+            prepare = Vote(PREPARE, change.height, change.prepared.view, facts.digest, machine.index)
+            self._check_quorum(machine, change.prepared.certificate, self._signed(prepare), "prepared")
+        if change.height == 1:
+            if change.parent is not None:
+                self.broken(machine, f"accepts {describe(change)} with a parent")
+            return
+        if change.parent is None:
+            self.broken(machine, f"accepts {describe(change)} without a parent's certificate")
+            return
+        below = self._facts(change.height - 1)
+        commit = Vote(COMMIT, below.height, change.parent.view, below.digest, machine.index)
+        self._check_quorum(machine, change.parent, self._signed(commit), "parent's")
 
     def sends(self, machine: Machine, message: Message) -> None:
         """A message leaves. What it signs itself is on disk before, and contradicts nothing earlier."""
@@ -200,7 +288,10 @@ class Oracles:
 
     def _signed_by(self, statement: Signed, index: int) -> bool:
         key = self.world.keyring.validators.members[index].key
-        return self.world.keyring.verify(key, statement.signed(self.world.id), statement.signature)
+        return self.world.keyring.verify(key, self._signed(statement), statement.signature)
+
+    def _signed(self, statement: Signed) -> Digest:
+        return signed_digest(self.world.id, statement)
 
     def _check_quorum(self, machine: Machine, certificate: Certificate, signed: Digest, kind: str) -> None:
         members = self.world.keyring.validators.members
@@ -233,8 +324,8 @@ class Oracles:
         if not machine.ledger.has_executed(block):
             self.broken(machine, f"commits {block.hex()[:6]} without having executed it")
         height = machine.world.height(machine.ledger.height + 1)
-        signed = commit_digest(self.world.id, height, certificate.view, block)
-        self._check_quorum(machine, certificate, signed, "commit")
+        commit = Vote(COMMIT, height, certificate.view, block, machine.index)
+        self._check_quorum(machine, certificate, self._signed(commit), "commit")
 
     def committed(self, machine: Machine) -> None:
         """Agreement, validity, equal roots: the oracle executes each height's first block itself."""
@@ -280,12 +371,23 @@ class Oracles:
     def stepped(self, machine: Machine) -> None:
         life = self._life(machine)
         life.steps += 1
-        if life.steps % MEMORY_EACH_STEPS == 0 and machine.replica is not None:
-            held = count_held(machine.replica)
-            self.most_held = max(self.most_held, held)
-            bound = memory_bound(self.world.cast.validators)
-            if held > bound:
-                self.broken(machine, f"holds {held} items, the bound is {bound}")
+        if life.steps % MEMORY_EACH_STEPS == 0:
+            self.check_memory(machine)
+
+    def check_memory(self, machine: Machine) -> None:
+        if machine.replica is None:
+            return
+        held = Held()
+        held.count(machine.replica)
+        self.most_held = max(self.most_held, held.items)
+        self.most_bytes = max(self.most_bytes, held.bytes)
+        n = self.world.cast.validators
+        if held.items > memory_bound(n):
+            self.broken(machine, f"holds {held.items} items, the bound is {memory_bound(n)}")
+        if held.bytes > bytes_bound(n):
+            self.broken(machine, f"holds {held.bytes} bytes, the bound is {bytes_bound(n)}")
+        if held.signatures > 2 * LIMITS.signatures_known:
+            self.broken(machine, f"holds {held.signatures} signatures that it knows")
 
 
 def quorum_of(validators: int) -> int:
@@ -298,22 +400,65 @@ def first_view(chain: Chain) -> View:
     return View(chain.view + (1 if chain.height and chain.height % LIMITS.rotation == 0 else 0))
 
 
-def count_held(value: Any, seen: set[int] | None = None) -> int:
-    """The items in all containers reachable from here, each container once."""
-    seen = set() if seen is None else seen
-    if isinstance(value, str | bytes | int | float | None) or id(value) in seen:
-        return 0
-    seen.add(id(value))
-    inner: list[Any]
-    own = 0
-    if isinstance(value, dict):
-        own, inner = len(value), [*value.keys(), *value.values()]
-    elif is_dataclass(value) and not isinstance(value, type):
-        inner = [getattr(value, each.name, None) for each in fields(value)]
-    elif isinstance(value, Collection):
-        own, inner = len(value), list(value)
-    elif type(value).__module__.startswith("credchain.consensus"):
-        inner = list(vars(value).values()) if hasattr(value, "__dict__") else []
+def signed_digest(network: Digest, statement: Signed) -> Digest:
+    """PROTOCOL section 12, "What is signed", written down a second time."""
+    content: dict[str, Value] = {
+        "network": network,
+        "height": statement.height,
+        "view": statement.view,
+    }
+    if isinstance(statement, Vote):
+        purpose = statement.phase
+        content["header"] = statement.block
+    elif isinstance(statement, NewView):
+        purpose = "new-view"
+        content["validator"] = statement.validator
+        content["view_changes"] = [encode(each.fields()) for each in statement.view_changes]
     else:
-        return 0
-    return own + sum(count_held(each, seen) for each in inner)
+        purpose = "view-change"
+        content["validator"] = statement.validator
+        if statement.prepared is not None:
+            prepared = statement.prepared
+            content["prepared"] = {
+                "header": prepared.header,
+                "certificate": prepared.certificate.encode(),
+            }
+        if statement.parent is not None:
+            content["parent"] = statement.parent.encode()
+    return Digest(hashlib.sha256(f"credchain/v1/{purpose}\0".encode() + encode(content)).digest())
+
+
+@dataclass
+class Held:
+    """What is reachable from a replica: each container and each text once."""
+
+    items: int = 0
+    bytes: int = 0
+    signatures: int = 0
+    _seen: set[int] = field(default_factory=set)
+
+    def count(self, value: Any) -> None:
+        if isinstance(value, int | float | None) or id(value) in self._seen:
+            return
+        self._seen.add(id(value))
+        if isinstance(value, str | bytes):
+            self.bytes += len(value)
+            return
+        inner: list[Any]
+        if isinstance(value, dict):
+            self.items += len(value)
+            inner = [*value.keys(), *value.values()]
+        elif isinstance(value, Setting):
+            self.signatures += len(value._known)
+            inner = [value.chain]
+        elif is_dataclass(value) and not isinstance(value, type):
+            inner = [getattr(value, each.name, None) for each in fields(value)]
+        elif isinstance(value, Collection):
+            self.items += len(value)
+            inner = list(value)
+        elif type(value).__module__.startswith("credchain.consensus"):
+            inner = list(vars(value).values()) if hasattr(value, "__dict__") else []
+        else:
+            return
+        for each in inner:
+            self.count(each)

@@ -25,6 +25,8 @@ from .world import FOREVER, Cast, World
 
 SMALLEST, LARGEST = 4, 10
 HEIGHTS_DEMANDED = 3
+DRIFT = 5_000
+"""Millionths by which monotonic clocks differ: far more than any real ones."""
 
 Patch = Callable[[], AbstractContextManager[object]]
 Script = Callable[[Stage], None]
@@ -69,15 +71,17 @@ def run_schedule(
     *,
     patch: Patch | None = None,
     script: Script | None = None,
+    start: int = 1,
     traced: bool = False,
     real_keys: bool = False,
 ) -> Report:
-    """One schedule, or a script with these many validators. ``patch`` is in force while it runs."""
+    """One schedule, or a script with these many validators, on a chain of ``start`` blocks. ``patch`` is
+    in force while it runs."""
     rng = random.Random(f"{seed} schedule")
     cast = (
         draw_cast(seed, rng, validators, real_keys)
         if script is None
-        else Cast(validators or SMALLEST, start=1)
+        else Cast(validators or SMALLEST, start=start)
     )
     report = Report(seed, cast)
     with nullcontext() if patch is None else patch():
@@ -145,6 +149,7 @@ class Schedule:
             self._let_act(liar.act)
         for machine, skew in zip(world.machines, self.skews, strict=True):
             machine.clocks.wall = skew
+            machine.clocks.drift = self.rng.choice((0, 0, -DRIFT, DRIFT, 100))
         world.network.weather = self._weather()
         world.start()
         self._plan_transactions(self.rng.randint(2, 12))

@@ -10,13 +10,29 @@ def script(stage: Stage) -> None:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import TypeVar
 
-from credchain.consensus.messages import COMMIT, Message, PrePrepare, Signed
+from credchain.certificates import Certificate, Height, View
+from credchain.consensus.messages import (
+    COMMIT,
+    PREPARE,
+    Message,
+    NewView,
+    Prepared,
+    PrePrepare,
+    Signed,
+    ViewChange,
+    Vote,
+)
+from credchain.consensus.replica import Replica
+from credchain.encoding import Digest
 from credchain.limits import LIMITS
 
 from .ledger import Transaction
 from .machine import Machine
 from .network import Letter
+from .oracles import Violation
 from .trace import kind_of
 from .world import FOREVER, Cast, World
 
@@ -24,6 +40,7 @@ MOST_ROUNDS = 200
 
 
 Match = Callable[[Letter], bool]
+Statement = TypeVar("Statement", Vote, ViewChange, NewView)
 
 
 class Stage:
@@ -45,6 +62,20 @@ class Stage:
     def heights(self) -> list[int]:
         """How many blocks each has committed since the curtain rose."""
         return [each.ledger.height - self.world.cast.start for each in self.machines]
+
+    def replica(self, index: int) -> Replica:
+        found = self.machines[index].replica
+        assert found is not None
+        return found
+
+    def views(self, *indexes: int) -> list[int]:
+        return [self.replica(each).view for each in indexes]
+
+    def expect(self, holds: bool, what: str) -> None:
+        """The script's own oracle."""
+        if not holds:
+            self.world.oracles.broken(None, f"expected: {what}")
+            raise Violation(what)
 
     def primary(self, view: int) -> int:
         return view % self.world.cast.validators
@@ -141,6 +172,58 @@ class Stage:
         """The signature of a validator's own key, for liars."""
         return self.world.keyring.signers[index](statement.signed(self.world.id))
 
+    def sign(self, statement: Statement) -> Statement:
+        """By its validator's key, for liars."""
+        return replace(statement, signature=self.signed(statement.validator, statement))
+
+    def vote(self, index: int, phase: str, block: Digest, *, view: int = 0, height: int = 2) -> Vote:
+        return self.sign(Vote(phase, Height(height), View(view), block, index))
+
+    def change(
+        self,
+        index: int,
+        view: int = 1,
+        *,
+        height: int = 2,
+        prepared: Prepared | None = None,
+        parent: Certificate | None = None,
+    ) -> ViewChange:
+        """Of that height; with its true parent's certificate, unless another is given."""
+        below = self.machines[index].ledger.blocks[height - 2].certificate if parent is None else parent
+        return self.sign(ViewChange(Height(height), View(view), index, prepared, below))
+
+    def new_view(self, index: int, view: int, changes: Collection[ViewChange], *, height: int = 2) -> NewView:
+        return self.sign(NewView(Height(height), View(view), index, tuple(changes)))
+
+    def block(
+        self,
+        index: int,
+        *,
+        view: int = 0,
+        time: int | None = None,
+        transactions: tuple[Transaction, ...] = (),
+        root: Digest | None = None,
+        proposer: int | None = None,
+    ) -> bytes:
+        """On this one's tip, by it."""
+        machine = self.machines[index]
+        did = self.world.keyring.validators.members[index if proposer is None else proposer].did
+        made = machine.now().wall if time is None else time
+        return machine.ledger.make(transactions, view=view, time=made, proposer=did, root=root)
+
+    def digest(self, block: bytes) -> Digest:
+        return self.world.form.of_block(block)[1].digest
+
+    def proposal(self, index: int, block: bytes, *, view: int = 0) -> PrePrepare:
+        facts = self.world.form.of_block(block)[1]
+        return PrePrepare(self.vote(index, PREPARE, facts.digest, view=view, height=facts.height), block)
+
+    def changes(self, view: int) -> dict[int, ViewChange]:
+        """The view-changes to this view that wait, by validator."""
+        waiting = [each.message for each in self.held]
+        found = [each for each in waiting if isinstance(each, ViewChange) and each.view == view]
+        return {each.validator: each for each in sorted(found, key=lambda each: each.validator)}
+
     def mark_faulty(self, index: int) -> None:
         """The oracles expect nothing of it from now on."""
         self.machines[index].honest = False
@@ -173,6 +256,15 @@ class Stage:
                 self.fire(index)
             else:
                 raise AssertionError(f"validator {index} never leaves view {view}")
+
+    def go_live(self) -> None:
+        """From now on messages travel and timers ring by themselves."""
+        waiting, self.world.network.held = self.world.network.held, None
+        self.world.manual = False
+        for letter in waiting or []:
+            self.world.network.post(letter)
+        for machine in self.machines:
+            machine.settle_alarm()
 
     # --- life ---------------------------------------------------------------------------
 
