@@ -242,7 +242,7 @@ class CategoryRule:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parameters:
     """Everything that a rule reads and that members can vote on (by `amend`, at a height).
 
@@ -262,8 +262,12 @@ class Parameters:
     changes_per_issuer: int = 1_000
     trusting_period: int = 3 * 365 * DAY
 
+    @cached_property
+    def _rules(self) -> dict[str, CategoryRule]:
+        return {each.category: each for each in self.categories}
+
     def rule_of(self, category: str) -> CategoryRule | None:
-        return next((each for each in self.categories if each.category == category), None)
+        return self._rules.get(category)
 
     def fields(self) -> dict[str, Value]:
         return {

@@ -57,8 +57,8 @@ class State:
 
     def __init__(self, base: StateReader | State) -> None:
         self._base = base
-        self._written: dict[StateKey, Record] = {}
-        self._read: dict[StateKey, Record | None] = {}
+        self._written: dict[Digest, tuple[StateKey, Record]] = {}
+        self._read: dict[Digest, Record | None] = {}
 
     def layer(self) -> State:
         return State(self)
@@ -83,11 +83,12 @@ class State:
         return self._required(VALIDATORS, ValidatorSet.decode)
 
     def put(self, record: Record) -> None:
-        self._written[key_of_record(record)] = record
+        key = key_of_record(record)
+        self._written[key.key] = (key, record)
 
     def changes(self) -> list[tuple[StateKey, Record]]:
         """What was written, ascending by key: the same order on every machine."""
-        return sorted(self._written.items(), key=lambda item: item[0].key)
+        return [self._written[key] for key in sorted(self._written)]
 
     def _required(self, key: StateKey, read: Callable[[bytes], R]) -> R:
         found = self._get(key, read)
@@ -96,15 +97,16 @@ class State:
         return found
 
     def _get(self, key: StateKey, read: Callable[[bytes], R]) -> R | None:
-        if key in self._written:
-            return cast(R, self._written[key])
-        if key not in self._read:
+        place = key.key
+        if place in self._written:
+            return cast(R, self._written[place][1])
+        if place not in self._read:
             if isinstance(self._base, State):
-                self._read[key] = self._base._get(key, read)
+                self._read[place] = self._base._get(key, read)
             else:
-                value = self._base.value(key.key)
-                self._read[key] = None if value is None else read(value)
-        return cast("R | None", self._read[key])
+                value = self._base.value(place)
+                self._read[place] = None if value is None else read(value)
+        return cast("R | None", self._read[place])
 
 
 def key_of_record(record: Record) -> StateKey:

@@ -38,6 +38,7 @@ from credchain.encoding import Digest
 from credchain.errors import InvalidInput
 from credchain.keys import SigningKey
 from credchain.ledger.blocks import Block
+from credchain.ledger.transactions import encode_batch
 from credchain.limits import LIMITS
 from credchain.node.peers import Peers, peer_path
 from credchain.node.settings import Address
@@ -48,7 +49,7 @@ from .node_process import PASSPHRASE, PATIENCE
 from .validators import CATCH_UP_PATIENCE, Background, Validator, ValidatorNetwork, wait_until
 
 _MESSAGE: Final = b"\x01"
-_TRANSACTION: Final = b"\x02"
+_TRANSACTIONS: Final = b"\x02"
 
 
 @pytest.fixture(scope="module")
@@ -173,11 +174,11 @@ async def _flood(own: Impostor) -> None:
         lambda: chance.randbytes(chance.randrange(200)),
         lambda: b"",
         lambda: _MESSAGE + chance.randbytes(300),
-        lambda: _TRANSACTION + chance.randbytes(300),
+        lambda: _TRANSACTIONS + chance.randbytes(300),
         lambda: _MESSAGE + b"\x81" * 5_000,
         lambda: _MESSAGE + encode_message(_unsigned_vote(own, chance)),
         lambda: _MESSAGE + encode_message(_far_view(own, chance)),
-        lambda: _TRANSACTION + _altered(own.network.transaction().encoded, chance),
+        lambda: _TRANSACTIONS + encode_batch([_altered(own.network.transaction().encoded, chance)] * 3),
         lambda: _MESSAGE + encode_message(FetchBlocks(Height(1))),
         lambda: _MESSAGE + encode_message(Beacon(Height(2**50), View(2**50), True, True)),
     )
