@@ -149,6 +149,7 @@ class Driver:
         self._failure: BaseException | None = None
         self._heard: dict[int, tuple[Millis, int | None]] = {}
         self._told_work = False
+        self._applied = (0, Millis(0))
         self._ticked = False
         self._stopping = False
 
@@ -485,9 +486,12 @@ class Driver:
         standing = self.replica.standing()
         if standing.behind or not len(self._pool):
             return
+        if self._applied[0] == self._ledger.tip.height and now.monotonic < self._applied[1]:
+            return
         old = self._to_look_at(now.monotonic, quiet=now.monotonic - standing.opened >= _QUIET)
         if not old:
             return
+        height = self._ledger.tip.height
         time = Millis(max(now.wall, self._ledger.tip.time + 1))
         transactions = [each.transaction for each in old]
         refused = await self._on_ledger(lambda: self._ledger.refusals(transactions, time))
@@ -499,6 +503,9 @@ class Driver:
                 waiting.refused_at = None  # the tip takes now what an earlier one refused
             else:
                 self._refused(waiting.transaction.id, reason, now.monotonic, final=self._alone)
+        if len(refused) < len(old) and not self._alone:
+            # There is work, whatever else no longer applies: that can wait for the next block.
+            self._applied = (height, Millis(now.monotonic + LIMITS.pool_looked_at))
         self._tell_work()
         if self._told_work and not self._works():
             self._told_work = False
