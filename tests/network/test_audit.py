@@ -95,6 +95,13 @@ def _store(path: Path, cell: Cell, value: Any) -> bool:
     return True
 
 
+def _copy(path: Path, copy: Path) -> None:
+    """Without the write-ahead log that the copy before may have left: it is not this one's."""
+    for side in ("-wal", "-shm"):
+        copy.with_name(copy.name + side).unlink(missing_ok=True)
+    shutil.copyfile(path, copy)
+
+
 def _expect(path: Path, height: int | None, what: object) -> None:
     try:
         report = audit(path, history().network)
@@ -172,7 +179,7 @@ def _change_cells(path: Path, tmp_path: Path, chosen: Callable[[Cell], bool], *,
     tried = 0
     for cell in filter(chosen, _cells(path)):
         for value in _changed(cell):
-            shutil.copyfile(path, copy)
+            _copy(path, copy)
             if _store(copy, cell, value):
                 tried += 1
                 _expect(copy, cell.height if exact else None, (cell.table, cell.rowid, cell.column, value))
@@ -185,7 +192,7 @@ def test_a_missing_row_is_found_at_its_height(path: Path, tmp_path: Path, table:
     with closing(sqlite3.connect(path)) as conn:
         rows = conn.execute(f"select rowid, {_HEIGHT_OF[table]} from {table}").fetchall()
     for rowid, height in rows:
-        shutil.copyfile(path, copy)
+        _copy(path, copy)
         with closing(sqlite3.connect(copy)) as conn, conn:
             conn.execute(f"delete from {table} where rowid = ?", (rowid,))
         _expect(copy, height, (table, rowid))
@@ -201,7 +208,7 @@ def test_an_added_row_is_found(path: Path, tmp_path: Path, table: str) -> None:
     for _, *values in rows:
         for other in _other_keys(values[key]):
             added = [*values[:key], other, *values[key + 1 :]]
-            shutil.copyfile(path, copy)
+            _copy(path, copy)
             with closing(sqlite3.connect(copy)) as conn, conn:
                 marks = ", ".join("?" * len(added))
                 conn.execute(f"insert into {table} values ({marks})", added)
@@ -276,7 +283,7 @@ def test_an_added_or_renamed_column_is_found(path: Path, tmp_path: Path, table: 
         f'alter table {table} rename column "{_KEYS[table][0]}" to other',
     ):
         copy = tmp_path / "copy.db"
-        shutil.copyfile(path, copy)
+        _copy(path, copy)
         with closing(sqlite3.connect(copy)) as conn, conn:
             conn.execute("drop view attestation_list")
             conn.execute("drop view block_list")
@@ -301,7 +308,7 @@ def test_a_flipped_byte_in_a_document_is_found(path: Path, tmp_path: Path) -> No
         data = text.encode()
         for at in {0, len(data) - 1, *(chosen.randrange(len(data)) for _ in range(25))}:
             damaged = bytes([*data[:at], data[at] ^ (1 << chosen.randrange(8)), *data[at + 1 :]])
-            shutil.copyfile(path, copy)
+            _copy(path, copy)
             with closing(sqlite3.connect(copy)) as conn, conn:
                 conn.execute(
                     "update documents set text = cast(? as text) where credential = ?", (damaged, credential)

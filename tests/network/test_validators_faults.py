@@ -24,6 +24,8 @@ from .validators import (
     with_clock,
 )
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValidatorNetwork]:

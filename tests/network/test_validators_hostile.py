@@ -48,6 +48,8 @@ from credchain.storage.ledger_store import LedgerStore
 from .node_process import PASSPHRASE, PATIENCE
 from .validators import CATCH_UP_PATIENCE, Background, Validator, ValidatorNetwork, wait_until
 
+pytestmark = pytest.mark.long
+
 _MESSAGE: Final = b"\x01"
 _TRANSACTIONS: Final = b"\x02"
 

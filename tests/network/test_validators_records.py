@@ -20,6 +20,8 @@ from .validators import (
     wait_until,
 )
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValidatorNetwork]:
