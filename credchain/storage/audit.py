@@ -10,6 +10,7 @@ import re
 import sqlite3
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,17 +117,18 @@ class _Audit:
         total = self._stored.execute("select coalesce(max(height), 0) from blocks").fetchone()[0]
         count = 0
         # Rows are read by their order, not by a height that may be damaged.
-        rows = self._stored.execute("select header, certificate from blocks order by height")
-        for header, certificate in rows:
-            self._height = tip.height + 1
-            try:
-                tip, applied = self._replay_block(tip, header, certificate)
-            except (StorageError, AuditMismatch):
-                raise
-            except (CredchainError, TypeError) as problem:
-                raise AuditMismatch(self._height, str(problem)) from problem
-            count += applied
-            self._progress(self._height, total)
+        query = "select header, certificate from blocks order by height"
+        with closing(self._stored.execute(query)) as rows:  # open, it would keep the file in use
+            for header, certificate in rows:
+                self._height = tip.height + 1
+                try:
+                    tip, applied = self._replay_block(tip, header, certificate)
+                except (StorageError, AuditMismatch):
+                    raise
+                except (CredchainError, TypeError) as problem:
+                    raise AuditMismatch(self._height, str(problem)) from problem
+                count += applied
+                self._progress(self._height, total)
         return count
 
     def _replay_block(self, tip: Tip, header: Any, certificate: Any) -> tuple[Tip, int]:
@@ -134,7 +136,7 @@ class _Audit:
             raise InvalidInput("the header or the certificate is not bytes")
         stored = self._stored.execute(
             "select bytes from transactions where height = ? order by position", (self._height,)
-        )
+        ).fetchall()
         transactions = tuple(Transaction.decode(_bytes(row[0])) for row in stored)
         block = Block(Header.decode(header), transactions)
         proof = Certificate.decode(certificate)
