@@ -18,7 +18,7 @@ import itertools
 import unicodedata
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final, NewType, TypeVar
+from typing import Any, Final, NewType, TypeVar, cast
 
 import msgpack
 import msgspec
@@ -46,6 +46,13 @@ _INVISIBLE: Final = frozenset("\u00ad\u200b")
 def digest(purpose: str, data: bytes) -> Digest:
     """SHA-256 of ``credchain/v1/`` + purpose + 0x00 + data: a digest of one purpose is none of another."""
     return Digest(hashlib.sha256(_prefix(purpose) + data).digest())
+
+
+def hasher(purpose: str) -> Callable[[bytes], Digest]:
+    """`digest` for one purpose, for who takes it very often."""
+    prefix, sha256 = _prefix(purpose), hashlib.sha256
+    # Cast once: calling a NewType costs a fifth of a hash.
+    return cast("Callable[[bytes], Digest]", lambda data: sha256(prefix + data).digest())
 
 
 @cache

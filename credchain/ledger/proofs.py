@@ -7,11 +7,11 @@ checked.
 from __future__ import annotations
 
 from operator import ge
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
-from ..encoding import Digest, Record, decode_record, digest
+from ..encoding import Digest, Record, decode_record, digest, hasher
 from ..errors import InvalidInput, ProofError
 from ..limits import LIMITS
 
@@ -26,8 +26,8 @@ def bucket_digest(pairs: bytes) -> Digest:
     return digest("bucket", pairs)
 
 
-def inner_digest(left: bytes, right: bytes) -> Digest:
-    return digest("inner", left + right)
+inner_digest: Final = hasher("inner")
+"""The digest of an inner node, of its children's digests joined."""
 
 
 def root_digest(top: Digest) -> Digest:
@@ -59,18 +59,21 @@ class Hashes:
         self._inner: dict[bytes, Digest] = {}
         self._root: dict[Digest, Digest] = {}
 
-    def inner(self, pair: bytes) -> Digest:
-        """The digest of an inner node, its children's digests joined."""
-        found = self._inner.get(pair)
-        if found is None:
-            found = self._inner[pair] = digest("inner", pair)
-        return found
-
-    def root(self, top: Digest) -> Digest:
-        found = self._root.get(top)
-        if found is None:
-            found = self._root[top] = root_digest(top)
-        return found
+    def climb(self, current: Digest, path: bytes, turns: int) -> Digest:
+        """`_climb`, each node hashed once."""
+        known, inner = self._inner, inner_digest
+        for start in range(len(path) - 32, -1, -32):
+            sibling = path[start : start + 32]
+            pair = sibling + current if turns & 1 else current + sibling
+            turns >>= 1
+            found = known.get(pair)
+            if found is None:
+                found = known[pair] = inner(pair)
+            current = found
+        root = self._root.get(current)
+        if root is None:
+            root = self._root[current] = root_digest(current)
+        return root
 
 
 def check_state_proof(
@@ -87,15 +90,19 @@ def check_state_proof(
     # The key's leading bits, as many as the path has siblings: the last is the turn into the bucket.
     turns = int.from_bytes(key, "big") >> (256 - depth)
     value = _find(bucket, key, depth, turns)
-    hashes = hashes or Hashes()
-    current = bucket_digest(bucket)
-    for end in range(len(path), 0, -32):
-        sibling = path[end - 32 : end]
-        current = hashes.inner(sibling + current if turns & 1 else current + sibling)
-        turns >>= 1
-    if hashes.root(current) != root:
+    climb = _climb if hashes is None else hashes.climb
+    if climb(bucket_digest(bucket), path, turns) != root:
         raise ProofError("the state proof does not lead to the header's state root", field="proof")
     return value
+
+
+def _climb(current: Digest, path: bytes, turns: int) -> Digest:
+    """The root above a bucket's digest; ``turns`` are the key's bits, the deepest last."""
+    inner = inner_digest
+    for end in range(len(path), 0, -32):
+        current = inner(path[end - 32 : end] + current if turns & 1 else current + path[end - 32 : end])
+        turns >>= 1
+    return root_digest(current)
 
 
 def _find(bucket: bytes, key: Digest, depth: int, prefix: int) -> Digest | None:

@@ -37,6 +37,8 @@ class _Bucket(msgspec.Struct, frozen=True, gc=False):
 class _Inner(msgspec.Struct, frozen=True, gc=False):
     left: _Node
     right: _Node
+    pair: bytes
+    """The children's digests, joined: a proof touches the nodes on its path only."""
     digest: Digest
 
 
@@ -56,7 +58,8 @@ _EMPTY: Final = _bucket(b"")
 
 
 def _inner(left: _Node, right: _Node) -> _Inner:
-    return _Inner(left, right, inner_digest(left.digest, right.digest))
+    pair = left.digest + right.digest
+    return _Inner(left, right, pair, inner_digest(pair))
 
 
 def _split(changes: Sequence[Change], depth: int) -> int:
@@ -125,13 +128,16 @@ class StateMap:
 
     def prove(self, key: Digest) -> StateProof:
         """What shows the key's value digest, or its absence, under the root."""
-        siblings: list[Digest] = []
+        siblings: list[bytes] = []
         node = self._top
+        turns = int.from_bytes(key, "big")
+        turn = 1 << 255  # the key's first bit
         while isinstance(node, _Inner):
-            if bit(key, len(siblings)):
-                siblings.append(node.left.digest)
+            if turns & turn:
+                siblings.append(node.pair[:32])
                 node = node.right
             else:
-                siblings.append(node.right.digest)
+                siblings.append(node.pair[32:])
                 node = node.left
+            turn >>= 1
         return StateProof(b"".join(siblings), node.pairs)
