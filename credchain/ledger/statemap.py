@@ -37,9 +37,10 @@ class _Bucket(msgspec.Struct, frozen=True, gc=False):
 class _Inner(msgspec.Struct, frozen=True, gc=False):
     left: _Node
     right: _Node
-    pair: bytes
-    """The children's digests, joined: a proof touches the nodes on its path only."""
+    left_digest: Digest
+    right_digest: Digest
     digest: Digest
+    """The children's digests are held here as well: a proof touches the nodes on its path only."""
 
 
 _Node = _Bucket | _Inner
@@ -58,8 +59,7 @@ _EMPTY: Final = _bucket(b"")
 
 
 def _inner(left: _Node, right: _Node) -> _Inner:
-    pair = left.digest + right.digest
-    return _Inner(left, right, pair, inner_digest(pair))
+    return _Inner(left, right, left.digest, right.digest, inner_digest(left.digest + right.digest))
 
 
 def _split(changes: Sequence[Change], depth: int) -> int:
@@ -128,16 +128,16 @@ class StateMap:
 
     def prove(self, key: Digest) -> StateProof:
         """What shows the key's value digest, or its absence, under the root."""
-        siblings: list[bytes] = []
+        siblings: list[Digest] = []
         node = self._top
         turns = int.from_bytes(key, "big")
         turn = 1 << 255  # the key's first bit
         while isinstance(node, _Inner):
             if turns & turn:
-                siblings.append(node.pair[:32])
+                siblings.append(node.left_digest)
                 node = node.right
             else:
-                siblings.append(node.pair[32:])
+                siblings.append(node.right_digest)
                 node = node.left
             turn >>= 1
         return StateProof(b"".join(siblings), node.pairs)
