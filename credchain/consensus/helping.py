@@ -1,6 +1,6 @@
 """What is said again, and what is given to those who lag or lack something. Nothing here decides anything.
 
-A liar may ask as well: each peer gets each kind of answer only so often, and none is larger than a block.
+A liar may ask as well: each peer gets each kind of answer only so often, and none is larger than a message.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from ..certificates import Height
 from ..encoding import Digest
 from ..limits import LIMITS
 from .core import Core
-from .events import (
-    Serve,
-)
+from .events import Serve
 from .messages import (
     COMMIT,
     PREPARE,

@@ -46,7 +46,7 @@ class Instance:
     proposals: dict[int, Offer] = field(default_factory=dict)
     """Each primary's proposal of the highest view that it sent; considered once that view is entered."""
     refused: dict[int, int] = field(default_factory=dict)
-    """How many NEW-VIEWs of each validator did not hold."""
+    """How many NEW-VIEWs did not hold, by who sent them."""
     bodies: dict[Digest, bytes] = field(default_factory=dict)
     executed: dict[Digest, Outcome] = field(default_factory=dict)
     executing: dict[Digest, None] = field(default_factory=dict)

@@ -166,7 +166,7 @@ class Replica(Rules):
             case ViewChange():
                 self._add_view_change(message)
             case NewView():
-                self._receive_new_view(message)
+                self._receive_new_view(sender, message)
 
     def _add_vote(self, vote: Vote) -> bool:
         """Count a vote whose signature holds; two that contradict each other are evidence."""
@@ -213,7 +213,7 @@ class Replica(Rules):
         if change.parent is not None and change.parent.view > at.view:
             self._change_view(change.parent.view)
 
-    def _receive_new_view(self, new_view: NewView) -> None:
+    def _receive_new_view(self, sender: int, new_view: NewView) -> None:
         """Accept a valid NEW-VIEW (section 4.4), after having signed the view-change to its view."""
         at = self._instance
         said = at.new_view
@@ -223,10 +223,11 @@ class Replica(Rules):
             return
         if new_view.view < at.view or (new_view.view == at.view and not at.changing):
             return
-        if at.refused.get(new_view.validator, 0) >= LIMITS.new_views_refused:
+        # Of who sent them, not of whom they name: else a forger would silence an honest primary.
+        if at.refused.get(sender, 0) >= LIMITS.new_views_refused:
             return
         if not new_view_holds(new_view, at.setting, at.view_changes.values()):
-            at.refused[new_view.validator] = at.refused.get(new_view.validator, 0) + 1
+            at.refused[sender] = at.refused.get(sender, 0) + 1
             return
         # Nobody acts in a view without having signed its view-change: else, after a restart, too few
         # validators could show that they have left the views below.

@@ -113,10 +113,10 @@ class Admission:
         shares = [wires[at : at + share] for at in range(0, len(wires), share)]
         try:
             results = await asyncio.gather(*(self._on_verifiers(_Verifying(each)) for each in shares))
-        except BaseException:
+        except BaseException as problem:
             for wire, each in zip(wires, waiting, strict=True):
                 self._opened.pop(wire, None)
-                each.cancel()
+                _fail(each, problem)
             raise
         for each, result in zip(waiting, (each for found in results for each in found), strict=True):
             each.set_result(result)
@@ -127,6 +127,15 @@ class Admission:
                 break
             del self._opened[oldest]
             self._opened_bytes -= len(oldest)
+
+
+def _fail(waiting: asyncio.Future[Opened | CredchainError], problem: BaseException) -> None:
+    """Who else waits for it hears of the error: cancelled, a block's execution would just never end."""
+    if isinstance(problem, Exception):
+        waiting.set_exception(problem)
+        waiting.exception()  # seen: nobody else need be waiting
+    else:
+        waiting.cancel()
 
 
 @dataclass(frozen=True, slots=True)

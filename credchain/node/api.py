@@ -23,7 +23,7 @@ from ..limits import LIMITS, SECOND
 from ..mailbox import ACKNOWLEDGE, COLLECT, DEPOSIT, decode_request
 from ..verification.evidence import certified_json
 from .clock import both, now
-from .driver import Driver, Submitted
+from .driver import LOOK_AGAIN, Driver, Submitted
 from .ledger_port import Deposit, LedgerPort
 from .metrics import Metrics
 from .openapi import description
@@ -35,8 +35,6 @@ logger = logging.getLogger("credchain.node")
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_LOOK_AGAIN = 0.2
-"""Seconds between looks at a ledger that another validator may be a block ahead of."""
 BATCH_TYPE = "application/vnd.credchain.transactions"
 """The content type of a body that holds many transactions."""
 _MOST_BODY = LIMITS.message_bytes
@@ -258,10 +256,9 @@ class Api:
                 stored: int = await self.call(deposit)
                 return stored
             except (InvalidInput, Rejected):
-                alone = len(self.ledger.tip.validators.members) == 1
-                if alone or both().monotonic >= until:
+                if self.ledger.alone or both().monotonic >= until:
                     raise
-            await asyncio.sleep(_LOOK_AGAIN)
+            await asyncio.sleep(LOOK_AGAIN)
 
     async def collect_mail(self, request: web.Request) -> web.Response:
         signed = decode_request(COLLECT, await request.read())

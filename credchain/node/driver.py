@@ -64,7 +64,7 @@ _MOST_HALVINGS = 10
 _QUIET = LIMITS.base_timeout // 2
 """Milliseconds without a block after which nothing seems to be under way; well before the view's timer
 ends, which what no longer applies must not keep running."""
-_LOOK_AGAIN = 0.2
+LOOK_AGAIN = 0.2
 """Seconds between looks at a ledger that another validator may be a block ahead of."""
 
 Submitted = asyncio.Future[Receipt] | CredchainError
@@ -242,10 +242,6 @@ class Driver:
     def own_index(self) -> int | None:
         return self._ledger.tip.validators.index_of(self._own)
 
-    @property
-    def _alone(self) -> bool:
-        return len(self._ledger.tip.validators.members) == 1
-
     # --- inputs -------------------------------------------------------------------------------
 
     async def _next(self) -> Input | None:
@@ -282,13 +278,13 @@ class Driver:
 
     async def _admit_from_client(self, wires: Sequence[bytes]) -> list[Admitted]:
         """A sender may have been enrolled a moment ago, in a block that is on its way here."""
-        until = both().monotonic + (0 if self._alone else LIMITS.refusal_settles)
+        until = both().monotonic + (0 if self._ledger.alone else LIMITS.refusal_settles)
         found = await self._admission.admit(wires)
         while both().monotonic < until:
             unknown = [place for place, each in enumerate(found) if _of_unknown(each)]
             if not unknown:
                 break
-            await asyncio.sleep(_LOOK_AGAIN)
+            await asyncio.sleep(LOOK_AGAIN)
             again = await self._admission.admit([wires[place] for place in unknown])
             for place, each in zip(unknown, again, strict=True):
                 found[place] = each
@@ -502,8 +498,8 @@ class Driver:
             if reason is None:
                 waiting.refused_at = None  # the tip takes now what an earlier one refused
             else:
-                self._refused(waiting.transaction.id, reason, now.monotonic, final=self._alone)
-        if len(refused) < len(old) and not self._alone:
+                self._refused(waiting.transaction.id, reason, now.monotonic, final=self._ledger.alone)
+        if len(refused) < len(old) and not self._ledger.alone:
             # There is work, whatever else no longer applies: that can wait for the next block.
             self._applied = (height, Millis(now.monotonic + LIMITS.pool_looked_at))
         self._tell_work()
@@ -515,7 +511,7 @@ class Driver:
         """Those that have waited for a while; while blocks follow each other, for a long one, since most
         of them only wait for their turn. A few operations at a time."""
         pause = _QUIET if quiet else LIMITS.pool_looked_at
-        now = Millis(now + pause) if self._alone else now
+        now = Millis(now + pause) if self._ledger.alone else now
         found: list[Waiting] = []
         operations = 0
         for each in self._pool:

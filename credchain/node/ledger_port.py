@@ -114,6 +114,11 @@ class LedgerPort:
     def tip(self) -> Tip:
         return self._tip
 
+    @property
+    def alone(self) -> bool:
+        """Whether this is the only validator: then no other can be a block ahead."""
+        return len(self._tip.validators.members) == 1
+
     # --- the port -------------------------------------------------------------------------
 
     def propose(

@@ -460,11 +460,6 @@ class LedgerStore:
             raise StorageError(f"block {height} is damaged: {problem.message}") from problem
         return Block(certified.header, transactions), certified.certificate
 
-    def remembered_ids(self, time: Millis) -> dict[Digest, Millis]:
-        """Transaction ids whose expiry has not passed at this block time, with the expiry."""
-        rows = self._all("select id, expiry from transactions where expiry >= ?", (time,))
-        return {Digest(row[0]): Millis(row[1]) for row in rows}
-
     def place_of(self, transaction: Digest) -> Place | None:
         row = self._one("select height, position from transactions where id = ?", (transaction,))
         return None if row is None else Place(Height(row[0]), row[1])
@@ -514,7 +509,6 @@ def create_schema(conn: sqlite3.Connection) -> None:
     for name, (columns, primary_key) in _TABLES.items():
         database.table(name).create(columns, pk=primary_key)
     database.table("transactions").create_index(["id"])
-    database.table("transactions").create_index(["expiry"])
     database.table("attestations").create_index(["issuer", "category"])
     database.table("documents").create_index(["credential"])
     database.table("mailbox").create_index(["recipient"])

@@ -973,11 +973,11 @@ BOUNDS = (
     ),
     Sabotage(
         "refused_new_views_bounded",
-        "NEW-VIEWs that do not hold are verified a few times, of each validator.",
+        "NEW-VIEWs that do not hold are verified a few times, of each sender.",
         (
             Edit(
                 Replica._receive_new_view,
-                "if at.refused.get(new_view.validator, 0) >= LIMITS.new_views_refused:",
+                "if at.refused.get(sender, 0) >= LIMITS.new_views_refused:",
                 "if False:",
             ),
         ),

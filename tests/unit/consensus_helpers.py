@@ -7,8 +7,10 @@ from hashlib import sha256
 from typing import TypeVar
 
 from credchain.certificates import Certificate, Height, Millis, Validator, ValidatorSet, View
-from credchain.consensus.events import Chain, HeaderFacts
+from credchain.consensus.events import Chain, HeaderFacts, Identity, Now
 from credchain.consensus.messages import COMMIT, PREPARE, NewView, Prepared, ViewChange, Vote
+from credchain.consensus.record import BORN
+from credchain.consensus.replica import Replica
 from credchain.consensus.setting import Setting
 from credchain.encoding import Digest, Fields, decode, digest, encode
 from credchain.keys import Did, SigningKey, did_of, verify
@@ -134,3 +136,11 @@ def new_view(
     height: int, view: int, changes: tuple[ViewChange, ...], validator: int | None = None
 ) -> NewView:
     return signed(NewView(Height(height), View(view), view % 4 if validator is None else validator, changes))
+
+
+def replica(own: int, now: int = 1_000) -> Replica:
+    """One of four validators at height 1, with the record that was born with its key."""
+    key = _KEYS[own]
+    identity = Identity(did_of(key.public), key.sign, bytes(32))
+    chain = setting().chain
+    return Replica(identity, verify, TestHeaders(), chain, BORN, Now(Millis(now), Millis(now)))

@@ -95,3 +95,17 @@ def test_pieces_are_bounded_and_whole() -> None:
     assert {len(piece) for piece in pieces[:-1]} == {4}
     small = [bytes([each % 256]) for each in range(2_500)]
     assert [len(piece) for piece in parts(small)] == [1_000, 1_000, 500]
+
+
+async def test_who_waits_for_what_another_has_begun_hears_of_its_error() -> None:
+    """Cancelled instead, the execution of a block would end without an answer, and its height never."""
+
+    async def fails(function: Callable[[], Any]) -> Any:
+        await asyncio.sleep(0)
+        raise MemoryError
+
+    calls = Calls()
+    admission = Admission(cast(LedgerPort, Ledger()), Pool(), calls.ledger, fails)
+    wires = [transaction("A", 1).encoded]
+    both = await asyncio.gather(*(admission.open(wires) for _ in range(2)), return_exceptions=True)
+    assert [type(each) for each in both] == [MemoryError, MemoryError]
