@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -46,18 +44,17 @@ from ..errors import CredchainError, InvalidInput, NetworkError, Rejected
 from ..keys import Did
 from ..ledger.blocks import CertifiedHeader, Header, Receipt, split_block
 from ..ledger.execution import ExecutedBlock
-from ..ledger.transactions import decode_batch, encode_batch
 from ..limits import LIMITS, SECOND
-from .admission import Admission, Admitted, parts
+from .admission import Admission, Admitted
 from .calls import Call
 from .clock import both
+from .gossip import TRANSACTIONS, Gossip, Links, Unlinked
 from .ledger_port import LedgerPort, Opened
 from .pool import Pool, Waiting
 
 logger = logging.getLogger("credchain.node")
 
 _MESSAGE = b"\x01"
-_TRANSACTIONS = b"\x02"
 _MOST_OPERATIONS = 20_000
 """Operations handed to a proposal; how many fit is the parameters' affair."""
 _MOST_HALVINGS = 10
@@ -69,24 +66,6 @@ LOOK_AGAIN = 0.2
 
 Submitted = asyncio.Future[Receipt] | CredchainError
 """A transaction that was taken, until its receipt is there or the rules refuse it; or why it was not."""
-
-
-class Links(Protocol):
-    """How frames reach the other validators; neither method waits."""
-
-    def send(self, to: int, data: bytes) -> None: ...
-
-    def broadcast(self, data: bytes) -> None: ...
-
-
-class _Unlinked:
-    """Until the links are made, nobody can be told anything: frames are lost, as on a broken link."""
-
-    def send(self, to: int, data: bytes) -> None:
-        pass
-
-    def broadcast(self, data: bytes) -> None:
-        pass
 
 
 class Safety(Protocol):
@@ -133,15 +112,12 @@ class Driver:
         self._ledger = ledger
         self._pool = pool
         self._safety = safety
-        self.links: Links = _Unlinked()
         self._own = own
+        self._links: Links = Unlinked()
         self._on_ledger = on_ledger
         self._on_disk = on_disk
         self._admission = Admission(ledger, pool, on_ledger, on_verifiers)
-        self._gossip: list[bytes] = []
-        self._frames: defaultdict[int, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(LIMITS.admission_frames)
-        )
+        self.gossip = Gossip(pool, self._admission)
         self._inputs: asyncio.Queue[Input | None] = asyncio.Queue(LIMITS.inputs_waiting)
         self._executed: dict[Digest, ExecutedBlock] = {}
         self._beside: set[asyncio.Task[None]] = set()
@@ -154,6 +130,10 @@ class Driver:
         self._stopping = False
 
     # --- outside ------------------------------------------------------------------------------
+
+    def attach(self, links: Links) -> None:
+        """Where frames go from now on."""
+        self._links = self.gossip.links = links
 
     async def run(self) -> None:
         """Until `stop`; raises the first error of a write or of work beside."""
@@ -188,9 +168,9 @@ class Driver:
             if hasattr(message, "height"):
                 self._heard[sender] = (self._heard[sender][0], int(message.height) - 1)
             await self._inputs.put(Received(sender, message))
-        elif kind == _TRANSACTIONS:
+        elif kind == TRANSACTIONS:
             # A few frames of each validator are checked beside, so that its messages need not wait.
-            await self._frames[sender].acquire()
+            await self.gossip.turn(sender)
             self._beside_run(self._receive_transactions(sender, content))
 
     async def submit(self, wires: Sequence[bytes]) -> list[Submitted]:
@@ -210,12 +190,6 @@ class Driver:
         if self._stopping:
             raise NetworkError("the node is stopping", hint="ask another node, or this one later")
 
-    def linked(self, validator: int) -> None:
-        """A link came up: what this node's clients wait for may have been said while it was down."""
-        own = [each.transaction.encoded for each in self._pool if each.done is not None]
-        for each in parts(own):
-            self.links.send(validator, _TRANSACTIONS + encode_batch(each))
-
     def _take(self, admitted: Admitted) -> Submitted:
         if isinstance(admitted, CredchainError):
             return admitted
@@ -223,16 +197,8 @@ class Driver:
             done = self._pool.wait(admitted, both().monotonic)
         except NetworkError as problem:
             return problem
-        if not self._gossip:
-            asyncio.get_running_loop().call_soon(self._pass_on)
-        self._gossip.append(admitted.encoded)
+        self.gossip.say(admitted.encoded)
         return done
-
-    def _pass_on(self) -> None:
-        """Tell all validators what was pooled in this turn of the event loop, in few frames."""
-        gossip, self._gossip = self._gossip, []
-        for each in parts(gossip):
-            self.links.broadcast(_TRANSACTIONS + encode_batch(each))
 
     def last_heard(self, validator: int) -> tuple[Millis, int | None] | None:
         """(when, by the monotonic clock; its certified height as its last message implies)."""
@@ -262,18 +228,11 @@ class Driver:
             self._inputs.put_nowait(None)
 
     async def _receive_transactions(self, sender: int, content: bytes) -> None:
-        """Passed on by another validator; one that cannot be admitted is its client's problem there."""
         try:
-            admitted = await self._admission.admit(decode_batch(content))
+            await self.gossip.receive(sender, content)
         except InvalidInput as problem:
             logger.warning("bad_transactions validator=%d at=%s", sender, problem.field)
             return
-        finally:
-            self._frames[sender].release()
-        for each in admitted:
-            with suppress(NetworkError):  # no room here: others have it
-                if not isinstance(each, CredchainError):
-                    self._pool.add(each, both().monotonic)
         self._tell_work()
 
     async def _admit_from_client(self, wires: Sequence[bytes]) -> list[Admitted]:
@@ -347,9 +306,9 @@ class Driver:
     def _send(self, to: int | None, message: Message) -> None:
         frame = _MESSAGE + encode_message(message)
         if to is None:
-            self.links.broadcast(frame)
+            self._links.broadcast(frame)
         else:
-            self.links.send(to, frame)
+            self._links.send(to, frame)
 
     async def _propose(self, wanted: Propose) -> None:
         candidates = self._pool.candidates(_MOST_OPERATIONS)
@@ -471,6 +430,7 @@ class Driver:
         """Find what no longer applies, so that it makes no work, and tell who waits for it."""
         while True:
             await asyncio.sleep((LIMITS.base_timeout / 16) / SECOND)
+            self.gossip.remind(both().monotonic)
             try:
                 await self._prune()
             except CredchainError as problem:

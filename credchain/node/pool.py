@@ -24,12 +24,13 @@ class Waiting:
     """A pooled transaction, since when (monotonic), and what its client, if it came from one, waits for.
 
     ``refused_at`` is when the rules first refused it on the tip, without it having applied since;
-    ``looked_at`` is when that was last tried.
+    ``looked_at`` is when that was last tried, ``said`` when the other validators were last told of it.
     """
 
     transaction: Transaction
     since: Millis
     looked_at: Millis
+    said: Millis
     done: asyncio.Future[Receipt] | None = None
     refused_at: Millis | None = None
 
@@ -93,7 +94,7 @@ class Pool:
         if known is not None:
             return known
         self._make_room(transaction)
-        waiting = Waiting(transaction, since, looked_at=since)
+        waiting = Waiting(transaction, since, looked_at=since, said=since)
         self._by_id[transaction.id] = waiting
         self._by_bytes[transaction.encoded] = transaction
         self._by_sender.setdefault(transaction.sender, {})[transaction.id] = waiting

@@ -116,7 +116,7 @@ async def _serve(
         pool = Pool()
         driver = Driver(replica, ledger, pool, safety, keys.did, on_ledger, on_disk, on_verifiers)
         links = _links(home, network, keys.did, settings, driver)
-        driver.links = links
+        driver.attach(links)
         names = {each.did: each.name for each in network.genesis.members}
         report = NodeReport(ledger, pool, driver, links, safety, names, on_disk)
         api = Api(ledger, pool, driver, Metrics(), on_ledger, report)
@@ -158,5 +158,5 @@ def _links(
         home.tls_key,
         settings.listen_peer,
         driver.receive,
-        linked=driver.linked,
+        linked=driver.gossip.linked,
     )
