@@ -35,6 +35,8 @@ Value = bool | int | bytes | str | list[Any] | dict[str, Any]
 T = TypeVar("T")
 
 DIGEST_BYTES: Final = 32
+NO_DIGEST: Final = Digest(bytes(DIGEST_BYTES))
+"""Stands where a digest will be."""
 _REFUSED: Final = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"))
 _UNICODE: Final = unicodedata.ucd_3_2_0
 """The one version of Unicode that every Python carries beside its own: what text is valid must not

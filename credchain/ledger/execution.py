@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import msgspec
+
 from .. import merkle
 from ..certificates import Height, Millis, ValidatorSet, View
 from ..encoding import Digest
@@ -33,8 +35,7 @@ class Tip:
     validators: ValidatorSet
 
 
-@dataclass(frozen=True)
-class StateChange:
+class StateChange(msgspec.Struct, frozen=True, gc=False):
     """One record that a block wrote."""
 
     key: StateKey

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from ..encoding import Digest, Record, decode_record, digest, hasher
+from ..encoding import Digest, Record, decode_record, hasher
 from ..errors import InvalidInput, ProofError
 from ..limits import LIMITS
 
@@ -21,17 +21,16 @@ def bit(key: bytes, depth: int) -> int:
     return key[depth >> 3] >> (7 - (depth & 7)) & 1
 
 
-def bucket_digest(pairs: bytes) -> Digest:
-    """Of sorted pairs of key (32 bytes) and value digest (32 bytes); of none for the empty bucket."""
-    return digest("bucket", pairs)
+bucket_digest: Final = hasher("bucket")
+"""Of sorted pairs of key (32 bytes) and value digest (32 bytes); of none for the empty bucket."""
 
 
 inner_digest: Final = hasher("inner")
 """The digest of an inner node, of its children's digests joined."""
 
 
-def root_digest(top: Digest) -> Digest:
-    return digest("root", top)
+root_digest: Final = hasher("root")
+"""The state root, of the topmost node's digest."""
 
 
 class StateProof(Record, frozen=True):

@@ -201,7 +201,7 @@ class Dossier(Record, frozen=True, dict=True, gc=True):
         return {entry.id: entry for entry in self.entries}
 
     def entry(self, attestation: Digest) -> Entry | None:
-        return self._by_id.get(attestation)
+        return self._by_id.get(attestation) if self.entries else None
 
     def renewal_of(self, attestation: Digest) -> Entry | None:
         """The entry that renews this one, unless that one was issued in error."""
@@ -212,7 +212,7 @@ class Dossier(Record, frozen=True, dict=True, gc=True):
 
     def with_entry(self, entry: Entry) -> Dossier:
         """With this entry added, or in the place of the one with its id."""
-        if entry.id in self._by_id:
+        if self.entry(entry.id) is not None:
             replaced = tuple(entry if each.id == entry.id else each for each in self.entries)
             return Dossier(self.category, self.subject, replaced)
         return Dossier(self.category, self.subject, (*self.entries, entry))

@@ -6,7 +6,7 @@ A refusal is `Rejected` with the rule's name (the table in PROTOCOL.md lists the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
@@ -27,7 +27,7 @@ from .codes import (
     TRANSITIONS,
 )
 from .operations import Attest, Enroll, Erase, SetStatus, attestation_id
-from .records import Dossier, Entry, KeyTerm, Member, StatusChange, Term
+from .records import CategoryRule, Dossier, Entry, KeyTerm, Member, Parameters, StatusChange, Term
 from .state import State
 from .transactions import Transaction
 
@@ -43,14 +43,40 @@ class BlockContext:
 
 @dataclass(frozen=True, slots=True)
 class _Sender:
-    """Who sent the transaction, with the key that signed it."""
+    """Who sent the transaction, with the key that signed it, and what holds for all its operations."""
 
     member: Member
     key: PublicKey
+    parameters: Parameters
+    height: Height
+    _rules: dict[str, CategoryRule] = field(default_factory=dict)
+    """Those found by `rule_of`: a transaction has a thousand operations, and seldom two categories."""
 
     @property
     def did(self) -> Did:
         return self.member.did
+
+    def rule_of(self, category: str) -> CategoryRule:
+        """That of a category in which the sender attests, or Rejected."""
+        rule = self._rules.get(category)
+        if rule is None:
+            rule = self._rules[category] = self._find_rule(category)
+        return rule
+
+    def _find_rule(self, category: str) -> CategoryRule:
+        rule = self.parameters.rule_of(category)
+        # category: the network knows it.
+        if rule is None:
+            raise Rejected("category", f"this network has no category {category}", field="category")
+        # authority: an issuer attests only in its categories.
+        if not self.member.may_attest(category, self.height):
+            raise Rejected(
+                "authority",
+                f"the sender is not authorised to attest {category}",
+                field="category",
+                hint="credchain whoami lists your categories",
+            )
+        return rule
 
 
 def check_times(transaction: Transaction, time: Millis, window: int) -> None:
@@ -134,23 +160,11 @@ def _check_transaction(
     # key: the key is the sender's at this height, neither ended nor distrusted.
     if not member.signs_with(transaction.key, context.height):
         raise Rejected("key", "the key is not one of the sender's current keys", field="key")
-    return _Sender(member, transaction.key)
+    return _Sender(member, transaction.key, parameters, context.height)
 
 
 def _attest(state: State, operation: Attest, sender: _Sender, context: BlockContext) -> None:
-    parameters = state.parameters
-    rule = parameters.rule_of(operation.category)
-    # category: the network knows it.
-    if rule is None:
-        raise Rejected("category", f"this network has no category {operation.category}", field="category")
-    # authority: an issuer attests only in its categories.
-    if not sender.member.may_attest(operation.category, context.height):
-        raise Rejected(
-            "authority",
-            f"the sender is not authorised to attest {operation.category}",
-            field="category",
-            hint="credchain whoami lists your categories",
-        )
+    rule = sender.rule_of(operation.category)
     # validity: the window is not empty.
     if operation.valid_until is not None and operation.valid_until < operation.valid_from:
         raise Rejected("validity", "the validity ends before it begins", field="valid_until")
@@ -163,7 +177,7 @@ def _attest(state: State, operation: Attest, sender: _Sender, context: BlockCont
         raise Rejected("attested", "this credential is attested already", field="credential")
     # entries: one issuer cannot make a dossier too large to read.
     own = sum(1 for entry in dossier.entries if entry.issuer == sender.did)
-    if own >= parameters.entries_per_issuer:
+    if own >= sender.parameters.entries_per_issuer:
         raise Rejected("entries", f"the dossier has {own} entries of this issuer, the most there can be")
     _check_renewal(dossier, operation, sender)
     # exclusive: where a category allows one in force, on the whole ledger and of any issuer.
@@ -240,7 +254,7 @@ def _set_status(state: State, operation: SetStatus, sender: _Sender, context: Bl
         )
     # changes: an issuer cannot make a dossier too large to read; an end is always possible.
     changes = sum(len(each.history) for each in dossier.entries if each.issuer == entry.issuer)
-    if operation.status not in TERMINAL and changes >= state.parameters.changes_per_issuer:
+    if operation.status not in TERMINAL and changes >= sender.parameters.changes_per_issuer:
         raise Rejected(
             "changes",
             f"the dossier has {changes} status changes of this issuer, the most before a final one",
@@ -252,7 +266,7 @@ def _set_status(state: State, operation: SetStatus, sender: _Sender, context: Bl
     changed = dossier.with_entry(replace(entry, history=(*entry.history, change)))
     # exclusive: a renewal that becomes an error puts the renewed one in force again, which must not
     # make a second one.
-    rule = state.parameters.rule_of(operation.category)
+    rule = sender.parameters.rule_of(operation.category)
     if rule is not None and rule.exclusive:
         before, after = (len(_occupying(each, context.time)) for each in (dossier, changed))
         if after > max(1, before):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Protocol, TypeVar, cast
+from typing import Final, Protocol, TypeVar, cast
 
 import msgspec
 
 from ..certificates import ValidatorSet
-from ..encoding import Digest, digest, encode
+from ..encoding import DIGEST_BYTES, NO_DIGEST, Digest, encode, hasher
 from ..errors import StorageError
 from ..keys import Did
 from .records import Dossier, Member, Parameters
@@ -21,7 +21,7 @@ class StateReader(Protocol):
     def value(self, key: Digest) -> bytes | None: ...
 
 
-class StateKey(msgspec.Struct, frozen=True):
+class StateKey(msgspec.Struct, frozen=True, gc=False):
     """A kind and the parts that name one record of it; ``key`` is its place in the state map."""
 
     kind: str
@@ -29,17 +29,28 @@ class StateKey(msgspec.Struct, frozen=True):
     key: Digest
 
 
-@lru_cache(4096)
+_place: Final = hasher("state-key")
+
+
 def _state_key(kind: str, *parts: str | bytes) -> StateKey:
-    return StateKey(kind, parts, digest("state-key", encode([kind, *parts])))
+    return StateKey(kind, parts, _place(encode([kind, *parts])))
 
 
+@lru_cache(4096)
 def member_key(did: Did) -> StateKey:
     return _state_key("member", did)
 
 
+@lru_cache(8192)
 def dossier_key(category: str, subject: Digest) -> StateKey:
-    return _state_key("dossier", category, subject)
+    return StateKey("dossier", (category, subject), _place(_before_subject(category) + subject))
+
+
+@lru_cache(1024)
+def _before_subject(category: str) -> bytes:
+    """The encoding of a dossier's kind and parts but for the subject, which comes last: a block names
+    thousands of subjects, and few categories."""
+    return encode(["dossier", category, NO_DIGEST])[:-DIGEST_BYTES]
 
 
 PARAMETERS = _state_key("parameters")
@@ -98,24 +109,24 @@ class State:
 
     def _get(self, key: StateKey, read: Callable[[bytes], R]) -> R | None:
         place = key.key
-        if place in self._written:
-            return cast(R, self._written[place][1])
+        written = self._written.get(place)
+        if written is not None:
+            return cast(R, written[1])
+        if isinstance(self._base, State):
+            return self._base._get(key, read)
         if place not in self._read:
-            if isinstance(self._base, State):
-                self._read[place] = self._base._get(key, read)
-            else:
-                value = self._base.value(place)
-                self._read[place] = None if value is None else read(value)
+            value = self._base.value(place)
+            self._read[place] = None if value is None else read(value)
         return cast("R | None", self._read[place])
 
 
 def key_of_record(record: Record) -> StateKey:
     """Where a record belongs."""
     match record:
-        case Member():
-            return member_key(record.did)
         case Dossier():
             return dossier_key(record.category, record.subject)
+        case Member():
+            return member_key(record.did)
         case Parameters():
             return PARAMETERS
         case ValidatorSet():

@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from ..encoding import Digest, digest
+from ..encoding import Digest, hasher
 from ..limits import LIMITS
 from .proofs import StateProof, bit, bucket_digest, inner_digest, root_digest
 
@@ -46,9 +46,8 @@ class _Inner(msgspec.Struct, frozen=True, gc=False):
 _Node = _Bucket | _Inner
 
 
-def value_digest(value: bytes) -> Digest:
-    """What the map holds for a value."""
-    return digest("state-value", value)
+value_digest: Final = hasher("state-value")
+"""What the map holds for a value."""
 
 
 def _bucket(pairs: bytes) -> _Bucket:
@@ -87,6 +86,8 @@ def _build(changes: Sequence[Change], depth: int) -> _Node:
 def _update(node: _Node, changes: Sequence[Change], depth: int) -> _Node:
     if not changes:
         return node
+    if len(changes) == 1:
+        return _set(node, *changes[0], depth)
     if isinstance(node, _Bucket):
         merged = dict(_pairs(node.pairs))
         merged.update(changes)
@@ -96,6 +97,34 @@ def _update(node: _Node, changes: Sequence[Change], depth: int) -> _Node:
         _update(node.left, changes[:middle], depth + 1),
         _update(node.right, changes[middle:], depth + 1),
     )
+
+
+def _set(node: _Node, key: Digest, value: Digest, depth: int) -> _Node:
+    """`_update` with one change: most of a large map's nodes on the way to a key lead to no other."""
+    passed: list[tuple[_Inner, int]] = []
+    turns = int.from_bytes(key, "big")
+    turn = 1 << (255 - depth)
+    while isinstance(node, _Inner):
+        right = turns & turn
+        passed.append((node, right))
+        node = node.right if right else node.left
+        turn >>= 1
+    node = _insert(node.pairs, key, value, depth + len(passed))
+    for inner, right in reversed(passed):
+        node = _inner(inner.left, node) if right else _inner(node, inner.right)
+    return node
+
+
+def _insert(pairs: bytes, key: Digest, value: Digest, depth: int) -> _Node:
+    """A bucket's pairs with this one among them, or in the place of its key's."""
+    at = 0
+    while at < len(pairs) and pairs[at : at + 32] < key:
+        at += _PAIR
+    known = pairs[at : at + 32] == key
+    pairs = b"".join((pairs[:at], key, value, pairs[at + _PAIR if known else at :]))
+    if len(pairs) <= LIMITS.bucket_entries * _PAIR:
+        return _bucket(pairs)
+    return _build(list(_pairs(pairs)), depth)
 
 
 def _pairs(pairs: bytes) -> Iterable[Change]:

@@ -509,7 +509,6 @@ def create_schema(conn: sqlite3.Connection) -> None:
     for name, (columns, primary_key) in _TABLES.items():
         database.table(name).create(columns, pk=primary_key)
     database.table("transactions").create_index(["id"])
-    database.table("attestations").create_index(["issuer", "category"])
     database.table("documents").create_index(["credential"])
     database.table("mailbox").create_index(["recipient"])
     database.table("mailbox").create_index(["sender"])

@@ -135,13 +135,19 @@ class Adversary:
         said = [message]
         for name in self.habits:
             if self.rng.random() < self.cheats:
-                said = [each for one in said for each in HABITS[name](self, to, one)]
+                said = [each for one in said for each in self._cheat(name, to, one)]
         if self.flips and self.rng.random() < 0.2:
             said = [each for each in map(self.flipped, said) if each is not None]
         if said != [message]:
             shown = "; ".join(describe(each) for each in said)
             self.machine.note(lambda: f"   lies to v{to}: {shown or 'nothing'}")
         return said
+
+    def _cheat(self, name: str, to: int, message: Message) -> list[Message]:
+        try:
+            return HABITS[name](self, to, message)
+        except InvalidInput:  # an earlier habit made a lie of it that nobody can read
+            return [message]
 
     def flipped(self, message: Message) -> Message | None:
         """What its reader makes of it after a byte or two were changed on the wire; None: it is refused."""

@@ -22,6 +22,7 @@ from credchain.ledger.operations import (
     attestation_id,
     note_digest,
 )
+from credchain.ledger.state import dossier_key
 from credchain.ledger.transactions import Transaction
 from tests.ledger_world import START, box_key, did, signing_key, some_digest
 from tests.values import replace, wire
@@ -101,6 +102,22 @@ def test_the_id_is_the_digest_of_the_body_and_the_signature_is_over_it() -> None
     assert signed.signature == signing_key("Sender").sign(signed.id)
     assert signed.encoded == envelope(signed.body, signed.signature)
     assert replace(signed, signature=bytes(64)).id == signed.id
+
+
+@pytest.mark.parametrize("length", [0, 1, 31, 32, 63, 64])
+def test_ids_and_places_are_of_the_canonical_bytes_whatever_the_category(length: int) -> None:
+    parts: dict[str, Any] = {
+        "network": NETWORK,
+        "issuer": did("Sender"),
+        "category": "c" * length,
+        "subject": some_digest("subject"),
+        "credential": some_digest("credential"),
+    }
+    assert attestation_id(*parts.values()) == sha256(b"credchain/v1/attestation\x00" + pack(parts)).digest()
+    named = ["dossier", parts["category"], parts["subject"]]
+    place = dossier_key(parts["category"], parts["subject"])
+    assert place.key == sha256(b"credchain/v1/state-key\x00" + pack(named)).digest()
+    assert [place.kind, *place.parts] == named
 
 
 def test_an_attestations_id_covers_network_issuer_category_subject_and_credential() -> None:
