@@ -247,7 +247,9 @@ class Parameters:
     """Everything that a rule reads and that members can vote on (by `amend`, at a height).
 
     ``expiry_window`` is W: how far ahead of the block's time a transaction's expiry may lie, in
-    milliseconds. Sizes are bytes.
+    milliseconds. Sizes are bytes. A full block of ``block_operations`` takes, measured on one core of a
+    small machine, 0.15 s to execute when each operation is a thousandth of an envelope, and 0.45 s with
+    its decoding and signatures when each is a transaction: below a quarter of the base timeout.
     """
 
     categories: tuple[CategoryRule, ...]
@@ -256,7 +258,7 @@ class Parameters:
     expiry_window: int = 1 * HOUR
     transaction_operations: int = 1_000
     transaction_bytes: int = 1 * 2**20
-    block_operations: int = 2_000
+    block_operations: int = 5_000
     block_bytes: int = 2 * 2**20
     entries_per_issuer: int = 256
     changes_per_issuer: int = 1_000

@@ -536,7 +536,7 @@ def _decode_stored(height: Height, header: bytes, certificate: bytes) -> tuple[H
 
 def _name(change: StateChange) -> str:
     """The parts of a state key, for people."""
-    return " ".join(each.hex() if isinstance(each, bytes) else each for each in change.key.parts)
+    return " ".join([each if isinstance(each, str) else each.hex() for each in change.key.parts])
 
 
 def _changed_at(entry: Entry) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, Final
 
 from ..errors import StorageError
@@ -33,7 +34,7 @@ def insert(conn: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]
         row = f"({', '.join('?' * len(some[0]))})"
         values = ", ".join([row] * len(some))
         statement = f"insert into {table} values {values} {conflict}"  # noqa: S608  # names of ours
-        conn.execute(statement, [value for each in some for value in each])
+        conn.execute(statement, list(chain.from_iterable(some)))
 
 
 def select_in(
