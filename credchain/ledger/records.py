@@ -186,7 +186,7 @@ class Entry(Record, frozen=True):
         return self.status in TERMINAL
 
 
-class Dossier(Record, frozen=True, dict=True, gc=True):
+class Dossier(Record, frozen=True):
     """All attestations of one subject in one category, in ledger order."""
 
     category: str
@@ -196,12 +196,11 @@ class Dossier(Record, frozen=True, dict=True, gc=True):
     def __post_init__(self) -> None:
         check_text(self.category, "category", max_bytes=64)
 
-    @cached_property
-    def _by_id(self) -> dict[Digest, Entry]:
-        return {entry.id: entry for entry in self.entries}
-
     def entry(self, attestation: Digest) -> Entry | None:
-        return self._by_id.get(attestation) if self.entries else None
+        for entry in self.entries:
+            if entry.id == attestation:
+                return entry
+        return None
 
     def renewal_of(self, attestation: Digest) -> Entry | None:
         """The entry that renews this one, unless that one was issued in error."""
