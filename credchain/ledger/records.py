@@ -202,6 +202,10 @@ class Dossier(Record, frozen=True):
                 return entry
         return None
 
+    def count_of(self, issuer: Did) -> int:
+        """How many entries are this issuer's."""
+        return sum(entry.issuer == issuer for entry in self.entries)
+
     def renewal_of(self, attestation: Digest) -> Entry | None:
         """The entry that renews this one, unless that one was issued in error."""
         for entry in self.entries:

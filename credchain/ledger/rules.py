@@ -176,9 +176,9 @@ def _attest(state: State, operation: Attest, sender: _Sender, context: BlockCont
     if dossier.entry(identifier) is not None:
         raise Rejected("attested", "this credential is attested already", field="credential")
     # entries: one issuer cannot make a dossier too large to read.
-    own = sum(1 for entry in dossier.entries if entry.issuer == sender.did)
-    if own >= sender.parameters.entries_per_issuer:
-        raise Rejected("entries", f"the dossier has {own} entries of this issuer, the most there can be")
+    most = sender.parameters.entries_per_issuer
+    if len(dossier.entries) >= most and dossier.count_of(sender.did) >= most:
+        raise Rejected("entries", f"the dossier has as many entries of this issuer as there can be ({most})")
     _check_renewal(dossier, operation, sender)
     # exclusive: where a category allows one in force, on the whole ledger and of any issuer.
     if rule.exclusive and any(each != operation.renews for each in _occupying(dossier, context.time)):

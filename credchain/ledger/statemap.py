@@ -64,9 +64,10 @@ def _inner(left: _Node, right: _Node) -> _Inner:
 def _split(changes: Sequence[Change], depth: int) -> int:
     """Where the keys with a 1 at this bit begin: keys are sorted and share the bits before."""
     low, high = 0, len(changes)
+    place, mask = depth >> 3, 0x80 >> (depth & 7)  # as `bit` finds it
     while low < high:
         middle = (low + high) // 2
-        if bit(changes[middle][0], depth):
+        if changes[middle][0][place] & mask:
             high = middle
         else:
             low = middle + 1
