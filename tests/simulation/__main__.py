@@ -1,7 +1,8 @@
 """Run schedules: ``python -m tests.simulation --seed 1 --seeds 500``.
 
 The last line says how many ran and how many failed; the exit status is 1 if any did. A failing seed is
-run again with its trace on, and printed with the command that replays it.
+run again with its trace on, and printed with the command that replays it. The long run, before a release,
+is of a hundred thousand: ``--seed 8000000 --seeds 100000 --lines 0``, some 80 minutes on two cores.
 """
 
 from __future__ import annotations
