@@ -59,7 +59,7 @@ class Limits:
     transactions_per_batch: int = 1_000
     admission_bytes: int = 128 * 1024
     admission_frames: int = 4
-    opened_bytes: int = 4 * 2**20
+    opened_bytes: int = 8 * 2**20
     reminder_bytes: int = 256 * 1024
     submission_bytes: int = 64 * 2**20
     request_timeout: int = 15 * SECOND
