@@ -6,6 +6,7 @@ checked.
 
 from __future__ import annotations
 
+from functools import cache
 from operator import ge
 from typing import Annotated, Final
 
@@ -52,27 +53,11 @@ class StateProof(Record, frozen=True):
 
 
 class Hashes:
-    """Nodes that were hashed in checking one answer: its proofs share the upper ones."""
+    """The digests of nodes, each computed once: the proofs of one answer share the upper ones."""
 
     def __init__(self) -> None:
-        self._inner: dict[bytes, Digest] = {}
-        self._root: dict[Digest, Digest] = {}
-
-    def climb(self, current: Digest, path: bytes, turns: int) -> Digest:
-        """`_climb`, each node hashed once."""
-        known, inner = self._inner, inner_digest
-        for start in range(len(path) - 32, -1, -32):
-            sibling = path[start : start + 32]
-            pair = sibling + current if turns & 1 else current + sibling
-            turns >>= 1
-            found = known.get(pair)
-            if found is None:
-                found = known[pair] = inner(pair)
-            current = found
-        root = self._root.get(current)
-        if root is None:
-            root = self._root[current] = root_digest(current)
-        return root
+        self.inner = cache(inner_digest)
+        self.root = cache(root_digest)
 
 
 def check_state_proof(
@@ -89,19 +74,15 @@ def check_state_proof(
     # The key's leading bits, as many as the path has siblings: the last is the turn into the bucket.
     turns = int.from_bytes(key, "big") >> (256 - depth)
     value = _find(bucket, key, depth, turns)
-    climb = _climb if hashes is None else hashes.climb
-    if climb(bucket_digest(bucket), path, turns) != root:
+    inner, topmost = (inner_digest, root_digest) if hashes is None else (hashes.inner, hashes.root)
+    current = bucket_digest(bucket)
+    for end in range(len(path), 0, -32):
+        sibling = path[end - 32 : end]
+        current = inner(sibling + current if turns & 1 else current + sibling)
+        turns >>= 1
+    if topmost(current) != root:
         raise ProofError("the state proof does not lead to the header's state root", field="proof")
     return value
-
-
-def _climb(current: Digest, path: bytes, turns: int) -> Digest:
-    """The root above a bucket's digest; ``turns`` are the key's bits, the deepest last."""
-    inner = inner_digest
-    for end in range(len(path), 0, -32):
-        current = inner(path[end - 32 : end] + current if turns & 1 else current + path[end - 32 : end])
-        turns >>= 1
-    return root_digest(current)
 
 
 def _find(bucket: bytes, key: Digest, depth: int, prefix: int) -> Digest | None:

@@ -137,7 +137,7 @@ class Driver:
 
     async def run(self) -> None:
         """Until `stop`; raises the first error of a write or of work beside."""
-        pruning = asyncio.create_task(self._prune_for_ever())
+        self._beside_run(self._prune_for_ever())
         try:
             while not self._stopping:
                 event = await self._next()
@@ -146,7 +146,6 @@ class Driver:
                 if event is not None:
                     await self._step(event)
         finally:
-            pruning.cancel()
             for task in list(self._beside):
                 task.cancel()
             self._pool.turn_away()
@@ -431,11 +430,7 @@ class Driver:
         while True:
             await asyncio.sleep((LIMITS.base_timeout / 16) / SECOND)
             self.gossip.remind(both().monotonic)
-            try:
-                await self._prune()
-            except CredchainError as problem:
-                self._failure = self._failure or problem
-                self._wake()
+            await self._prune()
 
     async def _prune(self) -> None:
         now = both()

@@ -2,8 +2,8 @@
 
 They are said when a client brings them, when a link comes up, and again for as long as they wait: a
 validator that had no room, or lost its own copy, learns of them all the same. A transaction that only one
-validator had would keep that one waiting for a primary that knows of nothing (Castro & Liskov, TOCS 2002,
-section 2.4.1: a client that gets no answer sends its request to all replicas).
+validator had would keep that one waiting for a primary that knows of nothing (Castro & Liskov, OSDI 1999,
+section 4.1: a client that gets no answer sends its request to all replicas, which relay it to the primary).
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class Gossip:
         self._pool = pool
         self._admission = admission
         self._unsaid: list[bytes] = []
+        self._reminded = Millis(0)
         self._frames: defaultdict[int, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(LIMITS.admission_frames)
         )
@@ -73,7 +74,9 @@ class Gossip:
             self.links.send(validator, frame)
 
     def remind(self, now: Millis) -> None:
-        """Say again what waits, a few of those first that were not said for longest."""
+        """Say again what waits, once a second, a few of those first that were not said for longest."""
+        if now - self._reminded < LIMITS.retransmission:
+            return
         due = [each for each in self._pool if now - each.said >= LIMITS.retransmission]
         due.sort(key=lambda each: each.said)
         wires: list[bytes] = []
@@ -84,6 +87,7 @@ class Gossip:
             each.said = now
             wires.append(each.transaction.encoded)
             size += len(wires[-1])
+            self._reminded = now
         for frame in _frames(wires):
             self.links.broadcast(frame)
 

@@ -91,6 +91,16 @@ def test_reminders_are_bounded_and_each_transaction_has_its_turn() -> None:
     assert set(said) == {each.encoded for each in large}
 
 
+def test_reminders_are_bounded_a_second_however_often_the_node_looks() -> None:
+    gossip, pool, heard = make()
+    large = [transaction("A", number, 1_000) for number in range(20)]
+    for each in large:
+        pool.add(each, NOW)
+    for eighth in range(1, 5 * 8):
+        gossip.remind(later(eighth / 8))
+    assert sum(map(len, heard.wires())) <= 4 * (LIMITS.reminder_bytes + len(large[0].encoded))
+
+
 async def test_who_had_no_room_at_first_learns_of_it_when_there_is_some() -> None:
     """Without reminders, only one validator had it: that one waited for a primary that knew of nothing."""
     here, pool, heard = make()
