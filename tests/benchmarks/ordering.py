@@ -12,8 +12,8 @@ The bound of both rates is a quarter of this machine's raw verifications a secon
 thread, by CPU time, a few every quarter of a second *while* the load runs. So both meet the same machine:
 here a core verifies a third slower when its neighbours are busy too. Beside each *measured* rate stands a
 *derived* one, what the CPU time spent on an attestation (validators and this client) would give on cores
-that do nothing else. For those who mean the raw verifications of all cores at once, the ratio to as many
-times that is printed too.
+that do nothing else. Two stricter readings are printed too: the ratio to raw verifications of the machine
+while it is idle, just before the load, and the ratio to those of all cores at once.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ LOAD_SECONDS = 10
 SINGLES = 30_000
 ENVELOPES = 150
 OPERATIONS = 1_000
+IDLE_SAMPLES = 50
 UNDER_WAY = 24
 """Requests at a time, over all validators."""
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -89,11 +90,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Rate:
-    """Attestations a second by the ledger, raw verifications a second meanwhile, and CPU seconds an
-    attestation of each validator and client."""
+    """Attestations a second by the ledger, raw verifications a second meanwhile and before it, and CPU
+    seconds an attestation of each validator and client."""
 
     measured: float
     raw: float
+    idle_raw: float
     cpu: tuple[float, ...]
     client: float
 
@@ -259,7 +261,9 @@ async def status(session: aiohttp.ClientSession, node: Node) -> dict[str, Any]:
         return found
 
 
-async def measure(session: aiohttp.ClientSession, nodes: Sequence[Node], sending: asyncio.Task[None]) -> Rate:
+async def measure(
+    session: aiohttp.ClientSession, nodes: Sequence[Node], sending: asyncio.Task[None], idle_raw: float
+) -> Rate:
     """The rate while ``sending`` runs: from its first second on, until it or the time is over."""
     await asyncio.sleep(1)
     raw = Raw()
@@ -276,7 +280,7 @@ async def measure(session: aiohttp.ClientSession, nodes: Sequence[Node], sending
     count = last[1] - began[1]
     cpu = [(after - before) / count for before, after in zip(began[2], last[2], strict=True)]
     own = cpu[-1] - verifying / count
-    return Rate(count / (last[0] - began[0]), raw.rate, tuple(cpu[:-1]), own)
+    return Rate(count / (last[0] - began[0]), raw.rate, idle_raw, tuple(cpu[:-1]), own)
 
 
 async def sample(session: aiohttp.ClientSession, nodes: Sequence[Node]) -> tuple[float, int, list[float]]:
@@ -293,8 +297,11 @@ async def rate(
     size: int,
     at_once: int = UNDER_WAY,
 ) -> Rate:
+    idle_raw = Raw()
+    for _ in range(IDLE_SAMPLES):
+        idle_raw.sample()
     sending = asyncio.create_task(sender.all(transactions, size, at_once, nodes))
-    found = await measure(session, nodes, sending)
+    found = await measure(session, nodes, sending, idle_raw.rate)
     sending.cancel()
     with suppress(asyncio.CancelledError):
         await sending
@@ -335,7 +342,9 @@ def show(what: str, found: Rate, floor: float) -> None:
     measured, derived = found.measured / bound, found.derived / bound
     print(f"  {found.raw:.0f} raw verifications a second meanwhile; of a quarter of them:")
     print(f"  ratio measured {measured:.2f}, derived for {CORES} free cores {derived:.2f} (floor {floor})")
-    print(f"  of {CORES} cores' raw verifications: measured {measured / CORES:.2f}")
+    idle_ratio = 4 * found.measured / found.idle_raw
+    print(f"  of the idle machine's {found.idle_raw:.0f} a second: {idle_ratio:.2f}", end="; ")
+    print(f"of all {CORES} cores' meanwhile: {measured / CORES:.2f}")
 
 
 async def idle(nodes: Sequence[Node]) -> None:
