@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import pytest
 
-from credchain import client as client_module
 from credchain.certificates import Certificate, Millis, certify
-from credchain.client import Client
+from credchain.client import Client, connection
+from credchain.client import client as client_module
 from credchain.credentials.sdjwt import Credential
 from credchain.encoding import Digest
 from credchain.errors import CredchainError, InvalidInput, NetworkError, Rejected
@@ -567,13 +567,14 @@ async def test_documents_of_other_shapes(stage: Stage, documents: object) -> Non
 @pytest.mark.parametrize("name", ["head", "verify", "submit"])
 async def test_a_node_that_never_answers(stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     short = replace(LIMITS, request_timeout=400, submit_timeout=400)
-    monkeypatch.setattr(client_module, "LIMITS", short)
+    for module in (client_module, connection):
+        monkeypatch.setattr(module, "LIMITS", short)
     await _not_believed(stage, _EVERY[name], never_answers)
 
 
 @pytest.mark.parametrize("name", ["head", "verify", "submit"])
 async def test_an_answer_without_end(stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "LIMITS", replace(LIMITS, answer_bytes=2**20))
+    monkeypatch.setattr(connection, "LIMITS", replace(LIMITS, answer_bytes=2**20))
     await _not_believed(stage, _EVERY[name], answers_without_end)
 
 

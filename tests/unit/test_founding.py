@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from credchain.certificates import Millis, View
-from credchain.client import pinned_context
+from credchain.client.connection import pinned_context
 from credchain.consensus.record import BORN, Record
 from credchain.errors import InvalidInput
 from credchain.ledger.network import Network, NodeAddress, check_distinct

@@ -12,7 +12,6 @@ import base64
 import binascii
 import json
 import random
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,33 +21,25 @@ from urllib.parse import quote
 
 import aiohttp
 
-from . import keys
-from .certificates import Millis, faults
-from .encoding import Digest
-from .errors import CredchainError, InvalidInput, NetworkError, Rejected
-from .keys import Did
-from .ledger.blocks import CertifiedHeader, Header, Receipt
-from .ledger.network import Network
-from .ledger.records import Dossier, Member
-from .limits import LIMITS, SECOND
-from .mailbox import Request
-from .verification.by_bundle import BundleQuestion, verify_bundle
-from .verification.by_npi import Question, verify_npi
-from .verification.evidence import Answer, ProvedState, open_answer, parse_certified
-from .verification.judging import check_freshness
-from .verification.statement import Statement
+from .. import keys
+from ..certificates import Millis, faults
+from ..encoding import Digest
+from ..errors import CredchainError, InvalidInput, NetworkError, Rejected
+from ..keys import Did
+from ..ledger.blocks import CertifiedHeader, Header, Receipt
+from ..ledger.network import Network
+from ..ledger.records import Dossier, Member
+from ..limits import LIMITS
+from ..mailbox import Request
+from ..verification.by_bundle import BundleQuestion, verify_bundle
+from ..verification.by_npi import Question, verify_npi
+from ..verification.evidence import Answer, ProvedState, open_answer, parse_certified
+from ..verification.judging import check_freshness
+from ..verification.statement import Statement
+from .connection import Node, RefusedInput, json_object, pinned_context, problem_of
 
 T = TypeVar("T")
-Get = Callable[["_Node"], Awaitable[T]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """One node, and the session to it."""
-
-    url: str
-    session: aiohttp.ClientSession
-    context: ssl.SSLContext | bool
+Get = Callable[[Node], Awaitable[T]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +92,13 @@ class Client:
         self.seen_height = seen_height
         self.head_seen: Header | None = None
         self._urls = list(urls) or _shuffled([node.api for node in network.nodes])
-        self._nodes: list[_Node] = []
+        self._nodes: list[Node] = []
 
     async def __aenter__(self) -> Client:
-        timeout = aiohttp.ClientTimeout(
-            total=LIMITS.request_timeout / SECOND, sock_connect=LIMITS.connect_timeout / SECOND
-        )
         context = pinned_context(self.network)
-        session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
+        session = aiohttp.ClientSession(trust_env=False)
         self._session = session
-        self._nodes = [_Node(url.rstrip("/"), session, context) for url in self._urls]
+        self._nodes = [Node(url.rstrip("/"), session, context) for url in self._urls]
         return self
 
     async def __aexit__(
@@ -133,7 +121,7 @@ class Client:
         question = ask(self.seen_height)
         incomplete: list[Statement] = []
 
-        async def one(node: _Node) -> Statement:
+        async def one(node: Node) -> Statement:
             answer = await self._answer(node, _dossier_path(question.subjects, documents=True))
             state = open_answer(answer, self.network)
             statement = verify_npi(question, state)
@@ -156,7 +144,7 @@ class Client:
         for start in range(0, len(wanted), LIMITS.dossiers_per_request):
             part = wanted[start : start + LIMITS.dossiers_per_request]
 
-            async def one(node: _Node, part: Sequence[tuple[str, Digest]] = part) -> dict[Any, Dossier]:
+            async def one(node: Node, part: Sequence[tuple[str, Digest]] = part) -> dict[Any, Dossier]:
                 state = await self._state(node, _dossier_path(part, documents=False))
                 return {key: state.dossier(*key) or Dossier(*key, ()) for key in part}
 
@@ -166,7 +154,7 @@ class Client:
     async def member(self, did: Did) -> Member | None:
         """A member's record, or None where it is proved that there is none."""
 
-        async def one(node: _Node) -> Member | None:
+        async def one(node: Node) -> Member | None:
             state = await self._state(node, f"/v1/members/{quote(did, safe=':')}")
             return state.member(did)
 
@@ -186,8 +174,8 @@ class Client:
     def _member_page(self, role: str | None, after: str) -> Get[tuple[list[Member], str | None]]:
         path = f"/v1/members?after={quote(after, safe='')}" + (f"&role={role}" if role else "")
 
-        async def one(node: _Node) -> tuple[list[Member], str | None]:
-            body = await self._get(node, path)
+        async def one(node: Node) -> tuple[list[Member], str | None]:
+            body = await node.get(path)
             state = self._open(Answer.parse(body))
             dids = body.get("members")
             if type(dids) is not list:
@@ -214,8 +202,8 @@ class Client:
         InvalidInput if no node knows it, or two fit. The caller then reads the dossier, with proof.
         """
 
-        async def one(node: _Node) -> list[Location]:
-            body = await self._get(node, f"/v1/attestations/{quote(prefix, safe='')}")
+        async def one(node: Node) -> list[Location]:
+            body = await node.get(f"/v1/attestations/{quote(prefix, safe='')}")
             matches = body.get("matches")
             if type(matches) is not list:
                 raise InvalidInput("matches is not a list", field="matches")
@@ -245,11 +233,11 @@ class Client:
         problems: list[tuple[str, CredchainError]] = []
         for node in self._nodes:
             try:
-                status, data = await self._request(node, "GET", f"/v1/documents/{credential.hex()}")
+                status, data = await node.request("GET", f"/v1/documents/{credential.hex()}")
                 if status == 200:
                     return data.decode("utf-8", "replace")
                 if status != 404:
-                    raise _problem_of(status, data)
+                    raise problem_of(status, data)
             except CredchainError as problem:
                 problems.append((node.url, problem))
         if len(problems) == len(self._nodes):
@@ -267,19 +255,19 @@ class Client:
 
         waited = False
 
-        async def one(node: _Node) -> Receipt:
+        async def one(node: Node) -> Receipt:
             nonlocal waited
             timeout = LIMITS.request_timeout + (0 if waited else LIMITS.submit_timeout)
-            status, data = await self._request(
-                node, "POST", "/v1/transactions", transaction, "application/vnd.msgpack", timeout
+            status, data = await node.request(
+                "POST", "/v1/transactions", transaction, "application/vnd.msgpack", timeout
             )
-            body = _json(data)
+            body = json_object(data)
             if status == 409 and body.get("rule") == "repeated":
                 return self._receipt(body, transaction)
             if status != 200:
                 # Where one node has waited in vain, the others need not be waited for as long.
                 waited = waited or status == 503
-                raise _problem_of(status, data)
+                raise problem_of(status, data)
             return self._receipt(body, transaction)
 
         return await self._first(one, writing=True)
@@ -287,14 +275,14 @@ class Client:
     async def outcome(self, transaction: bytes, identifier: Digest) -> Committed:
         """Whether a transaction is on the ledger, and the head that says how late it is."""
 
-        async def one(node: _Node) -> Committed:
-            status, data = await self._request(node, "GET", f"/v1/transactions/{identifier.hex()}")
-            body = _json(data)
+        async def one(node: Node) -> Committed:
+            status, data = await node.request("GET", f"/v1/transactions/{identifier.hex()}")
+            body = json_object(data)
             if status == 200:
                 receipt = self._receipt(body, transaction)
                 return Committed(receipt, receipt.certified)
             if status != 404:
-                raise _problem_of(status, data)
+                raise problem_of(status, data)
             return Committed(None, self._open(Answer(parse_certified(body))).certified)
 
         return await self._first(one)
@@ -315,10 +303,10 @@ class Client:
             }
         ).encode()
 
-        async def one(node: _Node) -> None:
-            status, data = await self._request(node, "POST", "/v1/documents", body, "application/json")
+        async def one(node: Node) -> None:
+            status, data = await node.request("POST", "/v1/documents", body, "application/json")
             if status != 200:
-                raise _problem_of(status, data)
+                raise problem_of(status, data)
 
         await self._several(one, self._honest, writing=True)
 
@@ -343,7 +331,7 @@ class Client:
             raise problems[0] if problems else NetworkError("there is no node to ask", field="node")
 
     async def _mail_of(
-        self, node: _Node, request: Callable[[tuple[Digest, ...]], Request]
+        self, node: Node, request: Callable[[tuple[Digest, ...]], Request]
     ) -> AsyncIterator[list[Mail]]:
         met: dict[Digest, None] = {}
         cursor: tuple[Digest, ...] = ()
@@ -363,13 +351,13 @@ class Client:
         await self._several(self._mail("acknowledge", request), 1, all_nodes=True)
 
     def _mail(self, action: str, request: Request) -> Get[dict[str, Any]]:
-        async def one(node: _Node) -> dict[str, Any]:
-            status, data = await self._request(
-                node, "POST", f"/v1/mailbox/{action}", request.encode(), "application/vnd.msgpack"
+        async def one(node: Node) -> dict[str, Any]:
+            status, data = await node.request(
+                "POST", f"/v1/mailbox/{action}", request.encode(), "application/vnd.msgpack"
             )
             if status != 200:
-                raise _problem_of(status, data)
-            return _json(data)
+                raise problem_of(status, data)
+            return json_object(data)
 
         return one
 
@@ -381,7 +369,7 @@ class Client:
         await self._highest_head()
         path = _dossier_path(question.subjects, documents=False) + f"&member={question.body.holder}"
 
-        async def one(node: _Node) -> tuple[Statement, Answer]:
+        async def one(node: Node) -> tuple[Statement, Answer]:
             answer = await self._answer(node, path)
             return verify_bundle(question, self._open(answer)), answer
 
@@ -393,7 +381,7 @@ class Client:
         """Dossiers, their issuers and these members under one header: as given, and as proved."""
         path = _dossier_path(wanted, documents=False) + "".join(f"&member={did}" for did in members)
 
-        async def one(node: _Node) -> tuple[Answer, ProvedState]:
+        async def one(node: Node) -> tuple[Answer, ProvedState]:
             answer = await self._answer(node, path)
             return answer, self._open(answer)
 
@@ -402,7 +390,7 @@ class Client:
     async def documents(self, wanted: Sequence[tuple[str, Digest]]) -> ProvedState:
         """Dossiers with their published documents, as proved now."""
 
-        async def one(node: _Node) -> ProvedState:
+        async def one(node: Node) -> ProvedState:
             return await self._state(node, _dossier_path(wanted, documents=True))
 
         return await self._first(one)
@@ -410,9 +398,9 @@ class Client:
     async def status(self) -> list[tuple[str, dict[str, Any] | CredchainError]]:
         """What each node says of itself, or why it could not be asked. Not proved."""
 
-        async def one(node: _Node) -> tuple[str, dict[str, Any] | CredchainError]:
+        async def one(node: Node) -> tuple[str, dict[str, Any] | CredchainError]:
             try:
-                return node.url, await self._get(node, "/v1/status")
+                return node.url, await node.get("/v1/status")
             except CredchainError as problem:
                 return node.url, problem
 
@@ -461,7 +449,7 @@ class Client:
             return NetworkError("there is no node to ask", field="node", hint="name one with --node URL")
         told = "; ".join(f"{url}: {each.message}" for url, each in problems)
         hints = [each.hint for _, each in problems if each.hint]
-        refused = [each for _, each in problems if isinstance(each, _RefusedInput)]
+        refused = [each for _, each in problems if isinstance(each, RefusedInput)]
         if refused and writing:
             return InvalidInput(refused[0].message, field=refused[0].field, hint=refused[0].hint)
         return NetworkError(
@@ -479,14 +467,14 @@ class Client:
             with suppress(NetworkError):
                 await self._several(self._head, self._honest)
 
-    async def _head(self, node: _Node) -> ProvedState:
-        return self._open(Answer(parse_certified(await self._get(node, "/v1/head"))))
+    async def _head(self, node: Node) -> ProvedState:
+        return self._open(Answer(parse_certified(await node.get("/v1/head"))))
 
-    async def _state(self, node: _Node, path: str) -> ProvedState:
+    async def _state(self, node: Node, path: str) -> ProvedState:
         return self._open(await self._answer(node, path))
 
-    async def _answer(self, node: _Node, path: str) -> Answer:
-        return Answer.parse(await self._get(node, path))
+    async def _answer(self, node: Node, path: str) -> Answer:
+        return Answer.parse(await node.get(path))
 
     def _open(self, answer: Answer) -> ProvedState:
         """Certificate, proofs and freshness."""
@@ -512,88 +500,6 @@ class Client:
         receipt.check(transaction, self.network.validators, self.network.id)
         self._note(receipt.certified)
         return receipt
-
-    async def _get(self, node: _Node, path: str) -> dict[str, Any]:
-        status, data = await self._request(node, "GET", path)
-        if status != 200:
-            raise _problem_of(status, data)
-        return _json(data)
-
-    async def _request(
-        self,
-        node: _Node,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        content_type: str | None = None,
-        timeout: int | None = None,
-    ) -> tuple[int, bytes]:
-        """(status, body); NetworkError for a node that is down, slow or says too much."""
-        headers = {"Content-Type": content_type} if content_type else {}
-        limit = aiohttp.ClientTimeout(
-            total=(timeout or LIMITS.request_timeout) / SECOND,
-            sock_connect=LIMITS.connect_timeout / SECOND,
-        )
-        try:
-            async with node.session.request(
-                method,
-                node.url + path,
-                data=body,
-                headers=headers,
-                ssl=node.context,
-                timeout=limit,
-                allow_redirects=False,
-            ) as response:
-                return response.status, await _read_bounded(response)
-        except TimeoutError as problem:
-            raise NetworkError("the node did not answer in time", field="node") from problem
-        except (aiohttp.ClientError, OSError, ValueError) as problem:
-            raise NetworkError(f"cannot be asked ({_reason(problem)})", field="node") from problem
-
-
-class _RefusedInput(InvalidInput):
-    """A node says that the request itself is wrong."""
-
-
-async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
-    data = bytearray()
-    async for chunk in response.content.iter_chunked(64 * 1024):
-        data += chunk
-        if len(data) > LIMITS.answer_bytes:
-            raise NetworkError("the node's answer is too large", field="node")
-    return bytes(data)
-
-
-def _problem_of(status: int, data: bytes) -> CredchainError:
-    """A node's error, as ours."""
-    try:
-        body = _json(data)
-    except InvalidInput:
-        return NetworkError(f"the node answered with status {status}", field="node")
-    message = str(body.get("error"))[:500]
-    field, hint = str(body.get("field") or "")[:100], str(body.get("hint") or "")[:500]
-    if status == 409:
-        operation = body.get("operation")
-        return Rejected(
-            str(body.get("rule"))[:40],
-            message,
-            operation=operation if type(operation) is int else None,
-            field=field,
-            hint=hint,
-        )
-    if status in (400, 413):
-        return _RefusedInput(message, field=field, hint=hint)
-    return NetworkError(message, field="node", hint=hint)
-
-
-def _json(data: bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError) as problem:
-        raise InvalidInput("the node's answer is not JSON", field="node") from problem
-    if type(body) is not dict:
-        raise InvalidInput("the node's answer is not a JSON object", field="node")
-    return body
 
 
 def _location(document: Any) -> Location:
@@ -632,35 +538,6 @@ def _dossier_path(wanted: Sequence[tuple[str, Digest]], *, documents: bool) -> s
     return f"/v1/dossiers?{query}&documents={int(documents)}"
 
 
-def _reason(problem: Exception) -> str:
-    """A connection error in a few words."""
-    cause = problem.__cause__ or problem
-    if isinstance(cause, ConnectionRefusedError) or "Connect call failed" in str(problem):
-        return "nobody listens there"
-    if isinstance(problem, aiohttp.ClientConnectorCertificateError) or "CERTIFICATE" in str(problem):
-        return "its certificate is not one of this network's"
-    return str(problem)[:200] or type(problem).__name__
-
-
 def _shuffled(urls: list[str]) -> list[str]:
     random.shuffle(urls)
     return urls
-
-
-def pinned_context(network: Network) -> ssl.SSLContext | bool:
-    """TLS 1.3 that trusts exactly the certificates in network.json of nodes that serve HTTPS.
-
-    Also a node with plain HTTP has one, for its peers; clients do not meet it.
-    """
-    served = [node for node in network.nodes if node.api.lower().startswith("https://")]
-    certificates = [node.certificate for node in served if node.certificate]
-    if not certificates:
-        return True
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    try:
-        context.load_verify_locations(cadata="\n".join(certificates))
-    except ssl.SSLError as problem:
-        raise InvalidInput(f"a certificate in network.json is not PEM: {problem}", field="nodes") from problem
-    return context
