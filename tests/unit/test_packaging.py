@@ -1,4 +1,4 @@
-"""What an installation without this folder would have: every package, not only those an editable one finds."""
+"""An installation that is not editable has every package."""
 
 from __future__ import annotations
 
