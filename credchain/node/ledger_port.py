@@ -29,7 +29,8 @@ from ..ledger.state import PARAMETERS, VALIDATORS, State, StateKey, dossier_key,
 from ..ledger.transactions import Transaction
 from ..limits import LIMITS
 from ..mailbox import WINDOW, Item, Request
-from ..storage.ledger_store import LedgerStore, Location, check_document
+from ..storage.documents import check_document
+from ..storage.ledger_store import LedgerStore, Location
 from ..storage.read_ahead import ReadAhead
 from ..verification.evidence import Answer, ProvedValue
 
@@ -304,7 +305,7 @@ class LedgerPort:
             dossier = None if record.value is None else Dossier.decode(record.value)
             for entry in dossier.entries if dossier else ():
                 issuers[entry.issuer] = None
-                text = self._store.document(entry.id) if documents else None
+                text = self._store.documents.of_attestation(entry.id) if documents else None
                 if text is not None:
                     texts.append(text)
         members = [self._prove(member_key(did)) for did in sorted(issuers)]
@@ -337,7 +338,7 @@ class LedgerPort:
         return self._store.locate(prefix, odd_digit)
 
     def document(self, credential: Digest) -> str | None:
-        return self._store.document_by_digest(credential)
+        return self._store.documents.of_credential(credential)
 
     def counts(self) -> dict[str, int]:
         return self._store.counts()
@@ -358,7 +359,7 @@ class LedgerPort:
                 raise InvalidInput(f"{field} is of a private category", field=field)
             entry = self._check_deposit(state, each, field)
             found.append((entry.id, entry.credential, each.text))
-        self._store.store_documents(found)
+        self._store.documents.store(found)
         return len(found)
 
     # --- mailbox --------------------------------------------------------------------------
@@ -373,7 +374,7 @@ class LedgerPort:
         for index, item in enumerate(request.items):
             self._check_item(state, request.member, item, f"items[{index}]")
         replaced = sorted({item.attestation for item in request.items})
-        count, size = self._store.mailbox_use(request.member, replaced, now)
+        count, size = self._store.mailbox.use(request.member, replaced, now)
         size += sum(len(item.sealed) for item in request.items)
         if (
             count + len(request.items) > LIMITS.mailbox_items_per_sender
@@ -384,19 +385,19 @@ class LedgerPort:
                 field="items",
                 hint="ask the recipients to collect theirs",
             )
-        self._store.store_mail(request.member, request.items, now, LIMITS.mailbox_lifetime)
+        self._store.mailbox.store(request.member, request.items, now, LIMITS.mailbox_lifetime)
         return len(request.items)
 
     def collect_mail(self, request: Request, now: Millis) -> list[Item]:
         """What waits for the signer, as many as one answer holds, after the one that it names."""
         self._check_request(request, now)
         after = request.attestations[-1] if request.attestations else None
-        return self._store.mail_for(request.member, now, LIMITS.mailbox_items_per_collection, after)
+        return self._store.mailbox.waiting(request.member, now, LIMITS.mailbox_items_per_collection, after)
 
     def acknowledge_mail(self, request: Request, now: Millis) -> None:
         """The signer has these: they are deleted."""
         self._check_request(request, now)
-        self._store.drop_mail(request.member, request.attestations)
+        self._store.mailbox.drop(request.member, request.attestations)
 
     def _check_request(self, request: Request, now: Millis) -> None:
         if request.network != self.network.id:

@@ -24,7 +24,9 @@ from ..ledger.network import Network
 from ..ledger.records import Dossier
 from ..ledger.state import State, dossier_key
 from ..ledger.transactions import Transaction
-from .ledger_store import AUDITED, LedgerStore, check_document
+from .documents import check_document
+from .ledger_schema import AUDITED
+from .ledger_store import LedgerStore
 from .sqlite import storage_errors
 
 Progress = Callable[[int, int], None]

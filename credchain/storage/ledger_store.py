@@ -15,8 +15,7 @@ from typing import Any, Final
 
 import sqlite_utils
 
-from ..certificates import Certificate, Height, Millis
-from ..credentials.sdjwt import parse as parse_credential
+from ..certificates import Certificate, Height
 from ..encoding import Digest
 from ..errors import InvalidInput, StorageError
 from ..keys import Did
@@ -27,127 +26,14 @@ from ..ledger.records import Dossier, Entry, Member
 from ..ledger.state import State, key_of_record
 from ..ledger.statemap import StateMap, value_digest
 from ..ledger.transactions import Transaction
-from ..mailbox import Item
 from ..merkle import leaf, path
+from .documents import Documents, Mailbox
+from .ledger_schema import SCHEMA_VERSION, create_schema
 from .sqlite import insert, select_in, storage_errors, transaction
 
-SCHEMA_VERSION: Final = 1
 _CACHE_KIB: Final = 16 * 1024
 _LOG_PAGES: Final = 8_192
 """32 MiB of log at most, but for what one block adds."""
-
-_TABLES: Final[dict[str, tuple[dict[str, Any], str | tuple[str, ...]]]] = {
-    "blocks": (
-        {
-            "height": int,
-            "time": int,
-            "proposer": str,
-            "view": int,
-            "transactions": int,
-            "header": bytes,
-            "certificate": bytes,
-        },
-        "height",
-    ),
-    "transactions": (
-        {
-            "height": int,
-            "position": int,
-            "id": bytes,
-            "sender": str,
-            "expiry": int,
-            "operations": int,
-            "bytes": bytes,
-        },
-        ("height", "position"),
-    ),
-    "state": (
-        {"key": bytes, "kind": str, "name": str, "height": int, "value": bytes},
-        "key",
-    ),
-    "attestations": (
-        {
-            "id": bytes,
-            "height": int,
-            "category": str,
-            "subject": bytes,
-            "issuer": str,
-            "credential": bytes,
-            "valid_from": int,
-            "valid_until": int,
-            "renews": bytes,
-            "status": str,
-            "changed": int,
-            "erased": int,
-        },
-        "id",
-    ),
-    "status_changes": (
-        {
-            "attestation": bytes,
-            "number": int,
-            "height": int,
-            "time": int,
-            "status": str,
-            "reason": str,
-            "by": str,
-            "note": bytes,
-        },
-        ("attestation", "number"),
-    ),
-    "members": (
-        {
-            "did": str,
-            "name": str,
-            "height": int,
-            "roles": str,
-            "categories": str,
-            "jurisdictions": str,
-        },
-        "did",
-    ),
-    "documents": ({"attestation": bytes, "credential": bytes, "text": str}, "attestation"),
-    "mailbox": (
-        {
-            "attestation": bytes,
-            "recipient": str,
-            "sender": str,
-            "category": str,
-            "subject": bytes,
-            "sealed": bytes,
-            "expires": int,
-        },
-        "attestation",
-    ),
-    "about": ({"name": str, "value": str}, "name"),
-}
-
-AUDITED: Final = ("blocks", "transactions", "state", "attestations", "status_changes", "members")
-"""Tables that follow from the blocks, column by column."""
-
-_VIEWS: Final = {
-    "block_list": """
-        select height, datetime(time / 1000, 'unixepoch') as time_utc, proposer, view, transactions,
-               length(header) as header_bytes, length(certificate) as certificate_bytes
-        from blocks""",
-    "attestation_list": """
-        select lower(hex(a.id)) as attestation, a.height, a.category, lower(hex(a.subject)) as subject,
-               m.name as issuer_name, a.issuer, a.status,
-               date(a.valid_from / 1000, 'unixepoch') as valid_from,
-               date(a.valid_until / 1000, 'unixepoch') as valid_until,
-               lower(hex(a.renews)) as renews, a.erased as erased_at_height,
-               d.attestation is not null as document_here
-        from attestations a
-        left join members m on m.did = a.issuer
-        left join documents d on d.attestation = a.id""",
-    "status_list": """
-        select lower(hex(attestation)) as attestation, number, height,
-               datetime(time / 1000, 'unixepoch') as time_utc, status, reason, "by"
-        from status_changes""",
-    "transaction_list": """
-        select height, position, lower(hex(id)) as id, sender, operations, length(bytes) as bytes
-        from transactions""",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +62,8 @@ class LedgerStore:
         self.network = network
         with storage_errors(f"cannot open {path}"):
             self._conn = sqlite3.connect(path, isolation_level=None, check_same_thread=True)
+        self.documents = Documents(self._conn)
+        self.mailbox = Mailbox(self._conn)
         try:
             with storage_errors(f"cannot open {path}"):
                 self._conn.execute("pragma journal_mode = wal")
@@ -292,9 +180,9 @@ class LedgerStore:
                 if each.height == height
             ],
         )
-        erased = [(entry.id,) for _, entry in changed if entry.erased == height]
-        self._conn.executemany("delete from documents where attestation = ?", erased)
-        self._conn.executemany("delete from mailbox where attestation = ?", erased)
+        erased = [entry.id for _, entry in changed if entry.erased == height]
+        self.documents.erase(erased)
+        self.mailbox.erase(erased)
 
     def _write_member(self, member: Member, height: Height) -> None:
         def names(terms: tuple[Any, ...]) -> str:
@@ -313,74 +201,6 @@ class LedgerStore:
                 names(member.jurisdictions),
             ),
         )
-
-    # --- documents ------------------------------------------------------------------------
-
-    def store_documents(self, documents: list[tuple[Digest, Digest, str]]) -> None:
-        """Published documents: (attestation, credential digest, text); one that is there stays."""
-        with storage_errors("cannot store documents"), transaction(self._conn):
-            self._conn.executemany("insert or ignore into documents values (?, ?, ?)", documents)
-
-    def document(self, attestation: Digest) -> str | None:
-        row = self._one("select text from documents where attestation = ?", (attestation,))
-        return None if row is None else str(row[0])
-
-    def document_by_digest(self, credential: Digest) -> str | None:
-        row = self._one("select text from documents where credential = ?", (credential,))
-        return None if row is None else str(row[0])
-
-    # --- mailbox --------------------------------------------------------------------------
-
-    def mailbox_use(self, sender: Did, replaced: Sequence[Digest], now: Millis) -> tuple[int, int]:
-        """(items, bytes) of a sender that wait for collection, without those that are replaced."""
-        query = (
-            "select count(*), coalesce(sum(length(sealed)), 0) from mailbox where sender = ? and expires >= ?"
-        )
-        row = self._one(query, (sender, now))
-        count, size = int(row[0]), int(row[1])
-        for each in replaced:
-            row = self._one(query + " and attestation = ?", (sender, now, each))
-            count, size = count - int(row[0]), size - int(row[1])
-        return count, size
-
-    def store_mail(self, sender: Did, items: Sequence[Item], now: Millis, lifetime: int) -> None:
-        """Sealed documents, one an attestation (a later one replaces it); expired ones are dropped."""
-        with storage_errors("cannot store sealed documents"), transaction(self._conn):
-            self._conn.execute("delete from mailbox where expires < ?", (now,))
-            self._conn.executemany(
-                "insert or replace into mailbox values (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        each.attestation,
-                        each.recipient,
-                        sender,
-                        each.category,
-                        each.subject,
-                        each.sealed,
-                        now + lifetime,
-                    )
-                    for each in items
-                ],
-            )
-
-    def mail_for(self, recipient: Did, now: Millis, at_most: int, after: Digest | None = None) -> list[Item]:
-        """What waits for a recipient, oldest first; after one attestation's document, if that waits."""
-        rows = self._all(
-            "select category, subject, attestation, sealed from mailbox "
-            "where recipient = ? and expires >= ? and rowid > coalesce("
-            "(select rowid from mailbox where attestation = ? and recipient = ?), 0) "
-            "order by rowid limit ?",
-            (recipient, now, after, recipient, at_most),
-        )
-        return [Item(recipient, row[0], Digest(row[1]), Digest(row[2]), row[3]) for row in rows]
-
-    def drop_mail(self, recipient: Did, attestations: Sequence[Digest]) -> None:
-        """Delete what a recipient has collected."""
-        with storage_errors("cannot delete sealed documents"), transaction(self._conn):
-            self._conn.executemany(
-                "delete from mailbox where attestation = ? and recipient = ?",
-                [(each, recipient) for each in attestations],
-            )
 
     # --- reading --------------------------------------------------------------------------
 
@@ -503,19 +323,6 @@ class LedgerStore:
         }
 
 
-def create_schema(conn: sqlite3.Connection) -> None:
-    """Tables, indexes and views, by sqlite-utils."""
-    database = sqlite_utils.Database(conn)
-    for name, (columns, primary_key) in _TABLES.items():
-        database.table(name).create(columns, pk=primary_key)
-    database.table("transactions").create_index(["id"])
-    database.table("documents").create_index(["credential"])
-    database.table("mailbox").create_index(["recipient"])
-    database.table("mailbox").create_index(["sender"])
-    for name, query in _VIEWS.items():
-        database.create_view(name, query)
-
-
 def genesis_changes(genesis: Genesis) -> tuple[StateChange, ...]:
     """The state at height 0, as a block would have written it."""
     changes = (StateChange(key_of_record(each), each, each.encode()) for each in genesis.records())
@@ -568,19 +375,3 @@ def _bytes(value: Any, what: str) -> bytes:
     if type(value) is not bytes:
         raise StorageError(f"{what} in the database is not bytes", hint="run credchain audit")
     return value
-
-
-def check_document(text: str, dossier: Dossier, entry: Entry) -> None:
-    """InvalidInput unless this is the whole published document of that entry.
-
-    Its issuer, category and subject must be the entry's: another member that attests the same digest
-    has no say over the document.
-    """
-    parsed = parse_credential(text)
-    if parsed.digest != entry.credential:
-        raise InvalidInput("the document has another digest", field="document")
-    found = (parsed.issuer, parsed.category, parsed.subject)
-    if found != (entry.issuer, dossier.category, dossier.subject):
-        raise InvalidInput("the document is not its attestation's", field="document")
-    if parsed.hidden:
-        raise InvalidInput("a published document discloses all its claims", field="document")

@@ -18,7 +18,7 @@ import pytest
 
 from credchain.errors import InvalidInput, StorageError
 from credchain.storage.audit import AuditMismatch, audit
-from credchain.storage.ledger_store import AUDITED
+from credchain.storage.ledger_schema import AUDITED
 from tests.ledger_world import make_network
 
 from .node_process import credchain, history
