@@ -342,7 +342,7 @@ def _enroll(state: State, operation: Enroll, sender: _Sender, context: BlockCont
     if operation.roles != (RADIOLOGIST,) or operation.categories or operation.jurisdictions:
         raise Rejected("enroll", "an identity issuer enrols radiologists only", field="roles")
     # name: nothing readable about a person is on the ledger.
-    if card.name is not None or card.peer or card.api or card.certificate:
+    if any(each is not None for each in (card.name, card.peer, card.api, card.certificate)):
         raise Rejected("name", "a radiologist's card names nobody and no address", field="card")
     # subjects: a radiologist commits to its private subjects once, now.
     if card.subjects_root is None or not card.private_categories:

@@ -140,6 +140,9 @@ def test_a_card_without_subjects_root(world: World) -> None:
     [
         {"name": "Elena Navarro"},
         {"name": "x"},
+        {"peer": ""},
+        {"api": ""},
+        {"certificate": ""},
         {"peer": "192.0.2.1:7440"},
         {"api": "https://elena.example"},
         {"certificate": "PEM"},
