@@ -1,4 +1,4 @@
-"""PROTOCOL.md says the codes, names and bounds that the program has: it is what a second one is written from."""
+"""PROTOCOL.md says the codes, names and kinds that the program has: a second one is written from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def table(first: str) -> list[tuple[str, ...]]:
     """The rows of the table whose heading begins with these cells."""
     _, _, rest = _TEXT.partition(f"\n{first}")
     assert rest, first
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for line in rest.splitlines()[2:]:
         if not line.startswith("|"):
             return rows
