@@ -19,6 +19,7 @@ from .codes import (
     ERASE_REASONS,
     GOVERNOR,
     IDENTITY,
+    ISSUED_IN_ERROR,
     ISSUER,
     RADIOLOGIST,
     REASONS,
@@ -221,13 +222,16 @@ def _check_renewal(dossier: Dossier, operation: Attest, sender: _Sender) -> None
 
 
 def _occupying(dossier: Dossier, time: Millis) -> list[Digest]:
-    """The entries that hold the one place: not ended, expired or renewed."""
+    """The entries that hold the one place: not ended, expired, or renewed by one whose first day has come."""
+    renewed = {
+        each.renews for each in dossier.entries if each.status != ISSUED_IN_ERROR and each.valid_from <= time
+    }
     return [
         entry.id
         for entry in dossier.entries
         if not entry.terminal
         and (entry.valid_until is None or entry.valid_until >= time)
-        and dossier.renewal_of(entry.id) is None
+        and entry.id not in renewed
     ]
 
 

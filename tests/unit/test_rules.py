@@ -432,6 +432,19 @@ def test_a_renewed_identity_frees_the_place_for_its_renewal(world: World) -> Non
     assert_refused(world, IDENTITY_ISSUER, identity("fifth"), "exclusive")
 
 
+def test_a_renewal_of_the_future_does_not_free_the_place_yet(world: World) -> None:
+    """Else its own renewal from today, for another holder, would stand beside the first one in force."""
+    first = commit(world, IDENTITY_ISSUER, identity("first"))
+    begins = Millis(world.now + days(30))
+    later = commit(world, IDENTITY_ISSUER, identity("later", renews=first, valid_from=begins))
+    assert_refused(world, IDENTITY_ISSUER, identity("now", renews=later), "exclusive")
+    # Nor when the renewal ended before it began.
+    world.commit([world.transaction(IDENTITY_ISSUER, set_status(later, "revoked", "fraud", "identity"))])
+    another = world.transaction(OTHER_BOARD, identity("another"), expiry=begins)
+    assert refusal(world, another, Millis(begins - 1)).rule == "exclusive"
+    assert len(apply(world, another, begins).changes()) == 1
+
+
 def test_no_status_change_puts_a_second_identity_in_force(world: World) -> None:
     """One active identity per NPI, by rule: also when an expired renewal turns out an error."""
     first = commit(world, IDENTITY_ISSUER, identity("first"))
