@@ -250,6 +250,8 @@ class _Holder:
         self._identity = identity.credential
         self._height = state.certified.header.height
         self._scope = {each.category: each.claims for each in question.body.scope}
+        bindings = state.dossier(IDENTITY, npi_subject(IDENTITY, question.body.npi))
+        self._bound_anew = bindings is not None and bound_anew(bindings, self._member)
 
     def check(self) -> Check:
         problem = self._problem()
@@ -292,13 +294,26 @@ class _Holder:
         return ""
 
     def completeness(self, category: Category, dossier: Dossier) -> Check:
-        """Check 8: unknown for private categories where the identity's history restarts."""
-        since = {} if self._identity is None else self._identity.claims
-        if not category.by_npi and "history_restarts" in since:
+        """Check 8: unknown for private categories where the holder's history restarts, or may do so.
+
+        An NPI that was bound before this holder was enrolled was bound anew, after a lost wallet for example:
+        whether the private history restarted then, only the whole identity says.
+        """
+        if category.by_npi or self._identity is None:
+            return complete(dossier)
+        since = self._identity.claims.get("history_restarts")
+        if since is not None:
             return Check(
                 numbers.DOSSIER_COMPLETE,
                 Outcome.UNKNOWN,
-                f"the holder's private history restarts at {since['history_restarts']}",
+                f"the holder's private history restarts at {since}",
+            )
+        if self._identity.hidden and self._bound_anew:
+            return Check(
+                numbers.DOSSIER_COMPLETE,
+                Outcome.UNKNOWN,
+                "the NPI was bound to this holder anew, and claims of the identity that could say that the"
+                " private history restarts are hidden",
             )
         return complete(dossier)
 
@@ -314,9 +329,18 @@ class _Holder:
         if named and not credential.claims.keys() <= set(named):
             return "a document discloses claims that the signed scope does not name"
         key = credential.holder
-        if key is not None and (member is None or member.key_term(key) is None):
+        if key is None:
+            # Whoever saw a private subject can have committed to it as well.
+            by_npi = question.network.category(credential.category).by_npi
+            return "" if by_npi else "a private document is bound to nobody's key"
+        if member is None or member.key_term(key) is None:
             return "a document is bound to somebody else's key"
         return ""
+
+
+def bound_anew(bindings: Dossier, holder: Member | None) -> bool:
+    """Whether the NPI of this identity dossier was bound to anybody before the holder was enrolled."""
+    return holder is not None and any(each.height < holder.enrolled for each in bindings.entries)
 
 
 class _Judge:

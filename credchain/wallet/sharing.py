@@ -19,12 +19,14 @@ from ..limits import LIMITS
 from ..storage.keyfile import KeyPair
 from ..storage.wallet_store import Held, Shared, WalletStore
 from ..verification.bundle import Bundle, BundleBody, ScopeEntry
+from ..verification.by_bundle import bound_anew
 from ..verification.checks import Standing
+from ..verification.evidence import ProvedState
 from ..verification.standing import standing
 from .syncing import Wallet
 
 _AGAIN = "after a restore, the identity issuer's enroll sends it again"
-IDENTITY_CLAIMS = ("family_name", "given_name", "holder", "subjects_root")
+IDENTITY_CLAIMS = ("family_name", "given_name", "history_restarts", "holder", "subjects_root")
 """What a bundle discloses of the identity: who it is, and what binds the rest to them."""
 
 
@@ -107,7 +109,9 @@ class Sharing:
             raise InvalidInput("the bundle's recipient is not a hospital of this network", field="to")
         held = {each.credential: each for each in self._store.held()}
         dossiers = {name: state.dossier(name, subject) for name, subject in subjects.items()}
-        identity = self._chosen(IDENTITY, dossiers[IDENTITY], held, IDENTITY_CLAIMS, now)
+        identity = self._chosen(
+            IDENTITY, dossiers[IDENTITY], held, self._identity_claims(names, dossiers[IDENTITY], state), now
+        )
         if not identity:
             raise InvalidInput(
                 "the wallet has no identity credential in force",
@@ -152,6 +156,15 @@ class Sharing:
         share = Shared(body.digest, audience, purpose, ", ".join(names), body.issued, body.expires)
         self._store.keep_share(share)
         return Made(data, bundle, recipient, tuple(notes))
+
+    def _identity_claims(
+        self, names: Sequence[str], bindings: Dossier | None, state: ProvedState
+    ) -> Sequence[str]:
+        """All, for private categories of an NPI that was bound anew: a verifier relies on no less."""
+        private = any(not self._client.network.category(each).by_npi for each in names)
+        if private and bindings is not None and bound_anew(bindings, state.member(self._keys.did)):
+            return ()
+        return IDENTITY_CLAIMS
 
     def _notes(
         self, name: str, dossiers: dict[str, Dossier | None], held: dict[Digest, Held], now: Millis

@@ -438,6 +438,40 @@ def test_an_identity_whose_history_restarts_leaves_private_categories_unknown() 
     assert (statement.verdict, check(statement, 8).outcome) == (Verdict.NOT_ESTABLISHED, UNKNOWN)
 
 
+def bound_anew(*disclosed: str, **claims: str) -> Case:
+    """Elena lost her first wallet, in whose private dossier she was suspended, and is bound to a new one."""
+    world = World()
+    lost = Person("Elena's first wallet", ELENA.npi)
+    first = world.enroll(lost)
+    world.set_status(world.attest_to(lost, "cme_credit"), "suspended", "under_investigation")
+    new = world.issue("identity", ELENA.npi, bound=ELENA.signer.public, **{**ELENA.identity_claims, **claims})
+    attest = Attest("identity", new.subject, new.digest, new.valid_from, new.valid_until, first.id)
+    world.commit([world.transaction(IDENTITY_ISSUER, ELENA.enroll(), attest)])
+    case = Case(world, ELENA, select(new, [*IDENTITY_CLAIMS, *disclosed]) if disclosed else new.text)
+    case.attest("cme_credit")
+    case.scope = ("cme_credit",)
+    return case
+
+
+def test_that_the_history_restarts_cannot_be_hidden() -> None:
+    """Who was bound anew shows the whole identity, or private categories stay unknown."""
+    for case in (
+        bound_anew(history_restarts="2027-01-15"),
+        bound_anew("history_restarts", history_restarts="2027-01-15"),
+        bound_anew("verification_method", history_restarts="2027-01-15"),
+        bound_anew("verification_method", birth_date="1980-01-01"),
+    ):
+        statement = case.verify()
+        assert (statement.verdict, check(statement, 8).outcome) == (Verdict.NOT_ESTABLISHED, UNKNOWN)
+        case.scope = ("board_certification",)
+        case.texts = [case.world.attest("board_certification", ELENA.npi).credential.text]
+        assert case.verify().verdict is Verdict.ESTABLISHED, "what goes by NPI has one history"
+
+
+def test_who_was_bound_anew_with_the_same_history_shows_it() -> None:
+    assert bound_anew(birth_date="1980-01-01").verify().verdict is Verdict.ESTABLISHED
+
+
 # Subjects and openings
 
 
@@ -593,6 +627,15 @@ def test_a_cnf_of_someone_else() -> None:
     case.attest("board_certification", bound=MALLORY.signer.public)
     statement = assert_fails(case, 9)
     assert "somebody else's key" in check(statement, 9).detail
+
+
+def test_a_private_document_that_is_bound_to_nobody() -> None:
+    """Mallory knows Elena's subject from a bundle, and has committed to it herself."""
+    case = enrolled()
+    case.scope = ("cme_credit",)
+    case.attest("cme_credit", bound=None)
+    statement = assert_fails(case, 9)
+    assert "bound to nobody" in check(statement, 9).detail
 
 
 def test_a_document_that_its_issuer_did_not_sign() -> None:
