@@ -8,12 +8,13 @@ is sealed the node cannot read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from . import keys
 from .certificates import Millis
-from .encoding import Digest, Fields, Value, decode, digest, encode
-from .errors import InvalidInput
+from .encoding import BYTES_32, NATURAL, Digest, Record, check_text, decode_record, digest
 from .keys import Did, PublicKey, SigningKey
 from .limits import LIMITS, MINUTE
 
@@ -21,34 +22,35 @@ WINDOW: Final = MINUTE
 """How far a request's time may be from the node's clock, in milliseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Record, frozen=True):
     """One sealed document, for the attestation that it is of."""
 
     recipient: Did
     category: str
-    subject: Digest
-    attestation: Digest
-    sealed: bytes
+    subject: Annotated[Digest, BYTES_32]
+    attestation: Annotated[Digest, BYTES_32]
+    sealed: Annotated[bytes, Meta(max_length=LIMITS.sealed_bytes)]
 
-    def fields(self) -> dict[str, Value]:
-        return {
-            "recipient": self.recipient,
-            "category": self.category,
-            "subject": self.subject,
-            "attestation": self.attestation,
-            "sealed": self.sealed,
-        }
+    def __post_init__(self) -> None:
+        keys.check_did(self.recipient, "recipient")
+        check_text(self.category, "category", max_bytes=64)
 
-    @staticmethod
-    def read(fields: Fields) -> Item:
-        return Item(
-            recipient=keys.check_did(fields.text("recipient"), "recipient"),
-            category=fields.text("category", max_bytes=64),
-            subject=fields.digest("subject"),
-            attestation=fields.digest("attestation"),
-            sealed=fields.binary("sealed", at_most=LIMITS.sealed_bytes),
-        )
+
+_MANY: Final = Meta(max_length=LIMITS.documents_per_deposit)
+
+
+class _Body(Record, frozen=True, omit_defaults=False):
+    """What is signed."""
+
+    network: Annotated[Digest, BYTES_32]
+    member: Did
+    key: Annotated[PublicKey, BYTES_32]
+    time: Annotated[Millis, NATURAL]
+    items: Annotated[tuple[Item, ...], _MANY]
+    attestations: Annotated[tuple[Annotated[Digest, BYTES_32], ...], _MANY]
+
+    def __post_init__(self) -> None:
+        keys.check_did(self.member, "member")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ class Request:
     signature: bytes = b""
 
     def _body(self) -> bytes:
-        return encode(_fields(self))
+        return _Body(
+            self.network, self.member, self.key, self.time, self.items, self.attestations
+        ).encode_checked()
 
     @property
     def digest(self) -> Digest:
@@ -102,34 +106,7 @@ def sign_request(
 def decode_request(purpose: str, data: bytes) -> Request:
     """From the wire; InvalidInput. Whether the signature holds and is the member's is asked apart."""
     body, signature = keys.decode_signed(data, "request", max_bytes=LIMITS.message_bytes)
-
-    def read(fields: Fields) -> Request:
-        return Request(
-            purpose=purpose,
-            network=fields.digest("network"),
-            member=keys.check_did(fields.text("member"), "member"),
-            key=PublicKey(fields.binary("key", keys.PUBLIC_KEY_BYTES)),
-            time=Millis(fields.integer("time")),
-            items=fields.maps("items", Item.read, at_most=LIMITS.documents_per_deposit),
-            attestations=fields.items("attestations", _digest, at_most=LIMITS.documents_per_deposit),
-            signature=signature,
-        )
-
-    return decode(body, read, _fields, "request", max_bytes=LIMITS.message_bytes)
-
-
-def _digest(item: Any, field: str) -> Digest:
-    if type(item) is not bytes or len(item) != 32:
-        raise InvalidInput(f"{field} must be 32 bytes", field=field)
-    return Digest(item)
-
-
-def _fields(request: Request) -> Value:
-    return {
-        "network": request.network,
-        "member": request.member,
-        "key": request.key,
-        "time": request.time,
-        "items": [each.fields() for each in request.items],
-        "attestations": list(request.attestations),
-    }
+    read = decode_record(body, _Body, "request")
+    return Request(
+        purpose, read.network, read.member, read.key, read.time, read.items, read.attestations, signature
+    )

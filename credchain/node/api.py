@@ -243,7 +243,7 @@ class Api:
         return web.json_response({"stored": stored})
 
     async def deposit_mail(self, request: web.Request) -> web.Response:
-        signed = decode_request(DEPOSIT, await request.read())
+        signed = decode_request(DEPOSIT, await _read(request))
         stored = await self._once_committed(lambda: self.ledger.deposit_mail(signed, now()))
         return web.json_response({"stored": stored})
 
@@ -261,7 +261,7 @@ class Api:
             await asyncio.sleep(LOOK_AGAIN)
 
     async def collect_mail(self, request: web.Request) -> web.Response:
-        signed = decode_request(COLLECT, await request.read())
+        signed = decode_request(COLLECT, await _read(request))
         items = await self.call(lambda: self.ledger.collect_mail(signed, now()))
         shown = [
             {
@@ -275,7 +275,7 @@ class Api:
         return web.json_response({"items": shown})
 
     async def acknowledge_mail(self, request: web.Request) -> web.Response:
-        signed = decode_request(ACKNOWLEDGE, await request.read())
+        signed = decode_request(ACKNOWLEDGE, await _read(request))
         await self.call(lambda: self.ledger.acknowledge_mail(signed, now()))
         return web.json_response({"deleted": True})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import fields
 from typing import Any
 
@@ -22,7 +23,7 @@ from credchain.mailbox import (
     sign_request,
 )
 from tests.ledger_world import IDENTITY_ISSUER, START, did, signing_key, some_digest
-from tests.values import replace
+from tests.values import replace, wire
 
 PURPOSES = (DEPOSIT, COLLECT, ACKNOWLEDGE)
 ITEM = Item(did("Elena"), "cme_credit", some_digest("subject"), some_digest("attestation"), b"sealed")
@@ -77,7 +78,7 @@ def test_the_signature_covers_every_field() -> None:
         "attestation": some_digest("x"),
         "sealed": b"x",
     }
-    assert set(items) == {each.name for each in fields(Item)}
+    assert set(items) == set(Item.__struct_fields__)
     for name, value in items.items():
         assert not replace(make(), items=(replace(ITEM, **{name: value}),)).signature_holds(), name
 
@@ -111,9 +112,9 @@ def test_every_byte_flipped_cut_or_doubled() -> None:
         {"member": "somebody"},
         {"key": b"x"},
         {"items": [{}]},
-        {"items": [{**ITEM.fields(), "more": 1}]},
-        {"items": [{**ITEM.fields(), "sealed": bytes(LIMITS.sealed_bytes + 1)}]},
-        {"items": [{**ITEM.fields(), "category": "c" * 65}]},
+        {"items": [{**wire(ITEM), "more": 1}]},
+        {"items": [{**wire(ITEM), "sealed": bytes(LIMITS.sealed_bytes + 1)}]},
+        {"items": [{**wire(ITEM), "category": "c" * 65}]},
         {"attestations": [b"x"]},
         {"attestations": ["x" * 32]},
         {"attestations": [bytes(32)] * (LIMITS.documents_per_deposit + 1)},
@@ -133,3 +134,16 @@ def test_bombs_and_nothing(data: bytes) -> None:
         decode_request(COLLECT, data)
     with pytest.raises(InvalidInput):
         decode_request(COLLECT, encode({"body": data, "signature": bytes(64)}))
+
+
+def test_a_large_body_is_refused_at_its_first_wrong_value() -> None:
+    """A stranger's bytes: nothing is built of the 8 MiB but what the first wrong value took."""
+    for part in (encode({"a": 1}), b"\x80", b"\xc0", b"\xa1x", b"\x90"):
+        body = b"\x81\xa5items\xdd" + (2_000_000).to_bytes(4, "big") + part * 2_000_000
+        data = encode({"body": body[: LIMITS.message_bytes - 200], "signature": bytes(64)})
+        tracemalloc.start()
+        with pytest.raises(InvalidInput):
+            decode_request(COLLECT, data)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 3 * LIMITS.message_bytes
