@@ -108,6 +108,7 @@ class Limits:
     mailbox_items_per_sender: int = 200_000
     mailbox_bytes_per_sender: int = 1 * 2**30
     mailbox_items_per_collection: int = 100
+    collection_time: int = 5 * MINUTE
     mailbox_lifetime: int = 180 * DAY
 
     # verification

@@ -14,7 +14,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -23,13 +23,14 @@ import aiohttp
 
 from .. import keys
 from ..certificates import Millis, faults
+from ..credentials.sdjwt import credential_digest
 from ..encoding import Digest
 from ..errors import CredchainError, InvalidInput, NetworkError, Rejected
 from ..keys import Did
 from ..ledger.blocks import CertifiedHeader, Header, Receipt
 from ..ledger.network import Network
 from ..ledger.records import Dossier, Member
-from ..limits import LIMITS
+from ..limits import LIMITS, SECOND
 from ..mailbox import Request
 from ..verification.by_bundle import BundleQuestion, verify_bundle
 from ..verification.by_npi import Question, verify_npi
@@ -118,13 +119,14 @@ class Client:
         ``ask`` makes the question, given the highest height that this client has seen.
         """
         await self._highest_head()
-        question = ask(self.seen_height)
+        path = _dossier_path(ask(self.seen_height).subjects, documents=True)
         incomplete: list[Statement] = []
 
         async def one(node: Node) -> Statement:
-            answer = await self._answer(node, _dossier_path(question.subjects, documents=True))
+            answer = await self._answer(node, path)
             state = open_answer(answer, self.network)
-            statement = verify_npi(question, state)
+            # Asked anew, now: the nodes before this one may have taken long to say nothing.
+            statement = verify_npi(ask(self.seen_height), state)
             self._note(state.certified)
             if statement.lacks_documents:
                 incomplete.append(statement)
@@ -234,9 +236,9 @@ class Client:
         for node in self._nodes:
             try:
                 status, data = await node.request("GET", f"/v1/documents/{credential.hex()}")
-                if status == 200:
-                    return data.decode("utf-8", "replace")
-                if status != 404:
+                if status == 200 and _is_of(data, credential):
+                    return data.decode("ascii")
+                if status not in (200, 404):
                     raise problem_of(status, data)
             except CredchainError as problem:
                 problems.append((node.url, problem))
@@ -333,9 +335,12 @@ class Client:
     async def _mail_of(
         self, node: Node, request: Callable[[tuple[Digest, ...]], Request]
     ) -> AsyncIterator[list[Mail]]:
+        """Until a page is not full; a node that never ends is left after a while."""
         met: dict[Digest, None] = {}
         cursor: tuple[Digest, ...] = ()
-        while len(met) < LIMITS.mailbox_items_per_sender:
+        clock = asyncio.get_running_loop().time
+        until = clock() + LIMITS.collection_time / SECOND
+        while clock() < until:
             body = await self._mail("collect", request(cursor))(node)
             items = body.get("items")
             mails = [_mail(each) for each in items] if type(items) is list else []
@@ -345,6 +350,8 @@ class Client:
             met.update(dict.fromkeys(mail.attestation for mail in new))
             cursor = (new[-1].attestation,)
             yield new
+            if len(mails) < LIMITS.mailbox_items_per_collection:
+                return
 
     async def acknowledge_mail(self, request: Request) -> None:
         """Have the collected documents deleted at every node that can be reached, one at least."""
@@ -371,7 +378,8 @@ class Client:
 
         async def one(node: Node) -> tuple[Statement, Answer]:
             answer = await self._answer(node, path)
-            return verify_bundle(question, self._open(answer)), answer
+            # Now: the nodes before this one may have taken long to say nothing.
+            return verify_bundle(replace(question, now=self.now()), self._open(answer)), answer
 
         return await self._first(one)
 
@@ -500,6 +508,11 @@ class Client:
         receipt.check(transaction, self.network.validators, self.network.id)
         self._note(receipt.certified)
         return receipt
+
+
+def _is_of(document: bytes, credential: Digest) -> bool:
+    """Whether it has this JWT; what else a node wrote beside it, the caller sees."""
+    return document.isascii() and credential_digest(document.partition(b"~")[0].decode()) == credential
 
 
 def _location(document: Any) -> Location:

@@ -83,7 +83,13 @@ class Mailbox:
         ]
         with storage_errors("cannot store sealed documents"), transaction(self._conn):
             self._conn.execute("delete from mailbox where expires < ?", (now,))
-            self._conn.executemany("insert or replace into mailbox values (?, ?, ?, ?, ?, ?, ?)", rows)
+            # In its place: who collects goes on after an item, and must not find it at the end.
+            self._conn.executemany(
+                "insert into mailbox values (?, ?, ?, ?, ?, ?, ?) on conflict (attestation) do update set "
+                "recipient = excluded.recipient, sender = excluded.sender, category = excluded.category, "
+                "subject = excluded.subject, sealed = excluded.sealed, expires = excluded.expires",
+                rows,
+            )
 
     def waiting(self, recipient: Did, now: Millis, at_most: int, after: Digest | None = None) -> list[Item]:
         """What waits for a recipient, oldest first; after one attestation's document, if that waits."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from aiohttp import web
 
 from credchain.certificates import Certificate, Millis, certify
 from credchain.client import Client, connection
@@ -22,7 +24,8 @@ from credchain.issuing.outbox import Outbox
 from credchain.keys import SigningKey
 from credchain.ledger.blocks import CertifiedHeader, Header
 from credchain.ledger.transactions import Transaction
-from credchain.limits import LIMITS, SECOND
+from credchain.limits import LIMITS, MINUTE, SECOND
+from credchain.mailbox import COLLECT, Request, sign_request
 from credchain.storage.member_store import PENDING, MemberStore
 from credchain.verification.by_npi import Question
 from credchain.verification.checks import Verdict
@@ -241,6 +244,52 @@ async def test_a_changed_byte_of_a_document(stage: Stage, at: int) -> None:
             assert verdict is Verdict.NOT_ESTABLISHED
         async with stage.client(liar.url, stage.node.url) as client:
             assert await _verify(stage, client) is Verdict.ESTABLISHED
+
+
+@pytest.mark.parametrize("body", [b"junk~", b"", b"\xff~", b"a.b.c~"])
+async def test_another_document_than_the_one_asked_for(stage: Stage, body: bytes) -> None:
+    digest, text = stage.credential.digest, stage.credential.text
+    async with lying(stage.node.url, always(body)) as liar:
+        async with stage.client(liar.url) as client:
+            assert await client.document(digest) is None
+        async with stage.client(liar.url, stage.node.url) as client:
+            assert await client.document(digest) == text
+
+
+async def test_a_node_that_took_long_to_say_nothing_makes_no_other_too_new(stage: Stage) -> None:
+    """The next node's header is judged by the clock when it came, not when the first was asked."""
+    late = 0
+
+    async def slow(*_: Any) -> web.StreamResponse:
+        nonlocal late
+        late = MINUTE
+        return web.Response(status=503)
+
+    def clock() -> Millis:
+        return Millis(now() - MINUTE + late)
+
+    async with (
+        lying(stage.node.url, slow) as first,
+        stage.client(first.url, stage.node.url, clock=clock) as client,
+    ):
+        assert await _verify(stage, client) is Verdict.ESTABLISHED
+
+
+async def test_a_mailbox_that_never_ends(stage: Stage) -> None:
+    """A page that is not full is the last, whatever else there could be."""
+    key = stage.made.keys(HOSPITAL)
+
+    async def one_more(*_: Any) -> web.StreamResponse:
+        item = {"category": "cme_credit", "subject": "00" * 32, "attestation": os.urandom(32).hex()}
+        return web.json_response({"items": [{**item, "sealed": ""}]})
+
+    def ask(after: tuple[Digest, ...]) -> Request:
+        return sign_request(COLLECT, stage.made.network.id, key.did, key.signing, now(), attestations=after)
+
+    async with lying(stage.node.url, one_more) as liar, stage.client(liar.url) as client:
+        async with asyncio.timeout(60):
+            pages = [page async for page in client.mail(ask)]
+        assert (len(pages), len(liar.asked)) == (1, 1)
 
 
 # --- headers ----------------------------------------------------------------------------------

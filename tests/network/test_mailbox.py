@@ -301,6 +301,17 @@ def test_page_by_page(node: Node, cme: list[Attested], monkeypatch: pytest.Monke
     assert [each.attestation for each in node.collect()] == [cme[2].id]
 
 
+def test_an_item_that_is_deposited_again_keeps_its_place(node: Node, cme: list[Attested]) -> None:
+    """Who reads on after it between two pages must still meet all that stood behind it."""
+    for each in cme:
+        node.deposit(node.item(each))
+    first = node.collect()[0]
+    node.deposit(node.item(cme[0], sealed=b"again"))
+    rest = [each.attestation for each in node.collect(attestations=(first.attestation,))]
+    assert rest == [each.id for each in cme[1:]]
+    assert node.collect()[0].sealed == b"again"
+
+
 def test_replays(node: Node, cme: list[Attested]) -> None:
     """Within its minute a request counts again, and changes nothing that its sender did not ask for."""
     deposit = node.request(DEPOSIT, PROVIDER, items=(node.item(cme[0]),))
