@@ -102,6 +102,18 @@ def seal(content: bytes, recipient: EncryptionKey) -> bytes:
     return sealed
 
 
+def check_sealable(recipient: EncryptionKey, field: str) -> None:
+    """InvalidInput for a key that nothing can be sealed to: one of small order (RFC 7748, section 6.1)."""
+    try:
+        seal(b"", recipient)
+    except InvalidInput as problem:
+        raise InvalidInput(
+            "nothing can be sealed to the radiologist's encryption key",
+            field=field,
+            hint="it takes a new wallet: credchain init --radiologist",
+        ) from problem
+
+
 @lru_cache(4096)
 def did_of(public: PublicKey) -> Did:
     """The did:key of an Ed25519 key: base58btc of the multicodec prefix 0xed01 and the key."""

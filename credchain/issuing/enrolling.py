@@ -15,6 +15,7 @@ from ..credentials.sdjwt import SALT_BYTES, issue
 from ..credentials.subjects import npi_subject
 from ..encoding import Digest, digest, encode
 from ..errors import InvalidInput
+from ..keys import check_sealable
 from ..ledger.cards import MemberCard
 from ..ledger.codes import IDENTITY, RADIOLOGIST
 from ..ledger.operations import Attest, Enroll, Operation, attestation_id
@@ -100,6 +101,7 @@ class Enrolling:
                 field="card",
                 hint="the radiologist makes it with credchain init --radiologist",
             )
+        check_sealable(card.encryption_key, "card")
         category = self._client.network.category(IDENTITY)
         stated = {"holder": str(card.did), "subjects_root": card.subjects_root.hex()}
         claims = check_claims(category, {**enrollment.claims, **stated})

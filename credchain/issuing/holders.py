@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..client import Client
 from ..credentials.addresses import Address
 from ..errors import InvalidInput
-from ..keys import Did
+from ..keys import Did, check_sealable
 from ..ledger.codes import RADIOLOGIST
 from ..ledger.records import Member
 from .rows import AttestRow, Recipient
@@ -54,4 +54,5 @@ def recipient_of(address: Address, member: Member | None, height: int) -> Recipi
             field="to",
             hint="ask the radiologist for a new line of credchain wallet address",
         )
+    check_sealable(member.encryption_key, "to")
     return Recipient(member.did, address.key, member.encryption_key)

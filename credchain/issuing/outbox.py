@@ -8,6 +8,7 @@ the same operations, with the same credential bytes, are signed anew.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -147,7 +148,7 @@ class Outbox:
                 ],
                 self._client.deposit,
             )
-            sealed = [_mail(each) for each in batch if each.recipient and each.encryption_key]
+            sealed = _mails(batch)
             for start in range(0, len(sealed), _ITEMS_PER_REQUEST):
                 await self._hand_over(sealed[start : start + _ITEMS_PER_REQUEST], self._deposit_mail)
             self._store.mark_delivered([each.row for each in batch])
@@ -197,12 +198,15 @@ class Outbox:
         return batch
 
 
-def _mail(issued: Issued) -> Item:
-    """The document sealed to its holder."""
-    if issued.recipient is None or issued.encryption_key is None:
-        raise InvalidInput("a sealed document has a recipient", field="recipient")
-    sealed = seal(issued.document.encode(), issued.encryption_key)
-    return Item(issued.recipient, issued.category, issued.subject, issued.attestation, sealed)
+def _mails(batch: Sequence[Issued]) -> list[Item]:
+    """The documents sealed to their holders; to a key that takes none, it stays with the issuer."""
+    found: list[Item] = []
+    for each in batch:
+        if each.recipient is not None and each.encryption_key is not None:
+            with suppress(InvalidInput):
+                sealed = seal(each.document.encode(), each.encryption_key)
+                found.append(Item(each.recipient, each.category, each.subject, each.attestation, sealed))
+    return found
 
 
 def _not_believed(problem: Rejected) -> NetworkError:
