@@ -202,7 +202,8 @@ def _verify_bundle(session: Session, data: bytes, age: Millis, *, offline: bool)
     except NetworkError as problem:
         note(f"hint: {problem.hint}; or judge it as of its making: --offline --max-age 7d")
         return evidence_failed(question, problem), data
-    _remember(session, bundle.body.npi, statement)
+    if statement.is_the_holders:
+        _remember(session, bundle.body.npi, statement)
     judged = Bundle(bundle.body, bundle.signature, fresh)
     return statement, judged.seal(keys.encryption.public)
 

@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..certificates import Millis
+from ..credentials.sdjwt import credential_digest
 from ..encoding import Digest
 from ..errors import InvalidInput, StorageError
 from .sqlite import storage_errors, transaction
+
+_LEAST_BYTES: Final = 100
+"""SQLite's header: it takes a shorter file for an empty database."""
 
 _SCHEMA_VERSION: Final = 1
 _HINT: Final = "move it away and restore your backup with credchain restore"
@@ -82,7 +86,7 @@ class WalletStore:
 
         self._network = network
         self._box = SecretBox(key)
-        if path.exists() and not path.stat().st_size:
+        if path.exists() and path.stat().st_size < _LEAST_BYTES:
             raise StorageError(f"the wallet {path} is empty: it was cut short", hint=_HINT)
         with storage_errors(f"cannot open {path}", hint=_HINT):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,9 +154,19 @@ class WalletStore:
             "where network = ? order by rowid",
             (self._network,),
         )
-        return [
-            Held(Digest(row[0]), row[1], Digest(row[2]), Digest(row[3]), self._open(row[4])) for row in rows
-        ]
+        return [self._held(*row) for row in rows]
+
+    def _held(
+        self, attestation: bytes, category: str, subject: bytes, credential: bytes, sealed: Any
+    ) -> Held:
+        """Only the document of this row: what is sealed does not say to which it belongs."""
+        text = self._open(sealed)
+        if credential_digest(text.partition("~")[0]) != credential:
+            raise StorageError(
+                "a document in the wallet stands in another's place",
+                hint="restore the wallet from its backup",
+            )
+        return Held(Digest(attestation), category, Digest(subject), Digest(credential), text)
 
     # --- what was seen --------------------------------------------------------------------
 

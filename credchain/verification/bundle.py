@@ -135,8 +135,18 @@ class Bundle:
         return Bundle(found.body, found.signature, Answer.of(found.evidence))
 
     def seal(self, recipient: EncryptionKey) -> bytes:
-        """The file: a line that says what it is, then the sealed box."""
-        return MAGIC + keys.seal(zlib.compress(self.encode(), 9), recipient)
+        """The file: a line that says what it is, then the sealed box.
+
+        InvalidInput for one that is too large to be opened.
+        """
+        content = self.encode()
+        if len(content) > LIMITS.bundle_bytes:
+            raise InvalidInput(
+                f"the bundle has {len(content)} bytes, at most {LIMITS.bundle_bytes}",
+                field="category",
+                hint="share fewer categories in one bundle",
+            )
+        return MAGIC + keys.seal(zlib.compress(content, 9), recipient)
 
 
 def open_bundle(data: bytes, key: BoxKey) -> bytes:

@@ -13,7 +13,7 @@ from ..credentials.categories import Claims
 from ..credentials.dates import rfc3339
 from ..encoding import Digest
 from ..keys import Did
-from .checks import NAMES, Check, Outcome, Standing, Verdict, worst
+from .checks import HOLDER, NAMES, Check, Outcome, Standing, Verdict, worst
 
 
 class CredentialResult(msgspec.Struct, frozen=True):
@@ -78,6 +78,11 @@ class Statement:
     absent: tuple[str, ...]
     checks: tuple[Check, ...]
     sentence: str
+
+    @property
+    def is_the_holders(self) -> bool:
+        """Whether it is a bundle of the radiologist whom it names, made for the caller: check 9 passed."""
+        return any(each.id == HOLDER and each.outcome is Outcome.PASS for each in self.checks)
 
     @property
     def lacks_documents(self) -> bool:

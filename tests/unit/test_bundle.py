@@ -15,6 +15,7 @@ from credchain.certificates import Millis
 from credchain.encoding import encode
 from credchain.errors import InvalidInput
 from credchain.limits import DAY, LIMITS
+from credchain.verification import bundle as bundle_module
 from credchain.verification.bundle import (
     MAGIC,
     Bundle,
@@ -278,3 +279,11 @@ def test_the_content_is_bounded_too() -> None:
 def test_nothing_of_a_bundle_is_json() -> None:
     with pytest.raises(InvalidInput):
         Bundle.decode(json.dumps({"body": {}}).encode())
+
+
+def test_a_bundle_that_nobody_could_open_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle_module, "LIMITS", replace(LIMITS, bundle_bytes=len(DATA)))
+    BUNDLE.seal(KEY.public)
+    monkeypatch.setattr(bundle_module, "LIMITS", replace(LIMITS, bundle_bytes=len(DATA) - 1))
+    with pytest.raises(InvalidInput, match="at most"):
+        BUNDLE.seal(KEY.public)

@@ -181,6 +181,13 @@ def test_established(case: Case) -> None:
     assert json.loads(json.dumps(statement.json()))["verdict"] == "established"
 
 
+def test_whose_a_bundle_is(case: Case) -> None:
+    """What was seen of a radiologist is remembered only from bundles of that radiologist's own."""
+    assert case.verify().is_the_holders
+    case.body["audience"] = did(OTHER_BOARD)
+    assert not case.verify().is_the_holders
+
+
 def test_only_chosen_claims_are_shown(case: Case) -> None:
     board = parse(case.texts[0])
     case.texts[0] = select(board, ["board", "discipline"])

@@ -126,6 +126,30 @@ def test_every_byte_of_a_sealed_document(store: WalletStore, path: Path) -> None
         again.close()
 
 
+def test_two_sealed_documents_exchanged(store: WalletStore, path: Path) -> None:
+    """Without any key: sharing the one category would hand over the other's document."""
+    for each in (held("board_certification"), held("cme_credit")):
+        store.add(each, START)
+    store.close()
+    with sqlite3.connect(path) as conn:
+        rows = conn.execute("select rowid, sealed from credentials order by rowid").fetchall()
+        for (row, _), (_, sealed) in zip(rows, reversed(rows), strict=True):
+            conn.execute("update credentials set sealed = ? where rowid = ?", (sealed, row))
+    again = reopened(path)
+    with pytest.raises(StorageError, match="another's place"):
+        again.held()
+    again.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, 99])
+def test_a_file_cut_to_nothing_is_no_empty_wallet(store: WalletStore, path: Path, size: int) -> None:
+    store.add(held(), START)
+    store.close()
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(StorageError):
+        reopened(path)
+
+
 def test_a_file_that_is_no_database(path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(b"not a database" * 100)
