@@ -136,13 +136,21 @@ def parse_category(document: Any) -> Category:
             raise InvalidInput(
                 f"{name} names the claim {printable(claim)}, which it does not define", field=name
             )
+    subject = reader.one_of("subject", ("npi", "holder"))
+    kept = reader.one_of("document", ("published", "sealed"))
+    if jurisdiction and (subject, kept) == ("npi", "sealed"):
+        raise InvalidInput(
+            f"{name} names a jurisdiction claim, which nobody who asks by NPI could read",
+            field=f"{name}.jurisdiction_claim",
+            hint="publish its documents, or leave the jurisdiction out",
+        )
     until: str = validity.one_of("until", ("required", "optional", "never"))
     return Category(
         name=name,
         title=reader.text("title"),
         description=reader.text("description"),
-        subject=reader.one_of("subject", ("npi", "holder")),
-        document=reader.one_of("document", ("published", "sealed")),
+        subject=subject,
+        document=kept,
         primary_source=reader.text("primary_source"),
         exclusive=reader.one_of("exclusive", (True, False)),
         jurisdiction_claim=jurisdiction,

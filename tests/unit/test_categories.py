@@ -558,6 +558,7 @@ def test_nesting_that_the_json_reader_bears_is_invalid_input_at_worst() -> None:
         ({"renewal": {"matches": "topic"}}, "matches"),
         ({"jurisdiction_claim": "nothing"}, "nothing"),
         ({"claims": []}, "claims"),
+        ({"subject": "npi", "document": "sealed", "jurisdiction_claim": "provider"}, "jurisdiction_claim"),
     ],
     ids=str,
 )
