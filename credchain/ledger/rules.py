@@ -235,6 +235,12 @@ def _occupying(dossier: Dossier, time: Millis) -> list[Digest]:
     ]
 
 
+def _lines(dossier: Dossier, time: Millis) -> int:
+    """How many would come to be in force: who renews one that holds the place will only take it over."""
+    holding = set(_occupying(dossier, time))
+    return sum(entry.id in holding and entry.renews not in holding for entry in dossier.entries)
+
+
 def _set_status(state: State, operation: SetStatus, sender: _Sender, context: BlockContext) -> None:
     dossier = state.dossier(operation.category, operation.subject)
     entry = _entry_for(state, dossier, operation.attestation, sender, context)
@@ -272,7 +278,7 @@ def _set_status(state: State, operation: SetStatus, sender: _Sender, context: Bl
     # make a second one.
     rule = sender.parameters.rule_of(operation.category)
     if rule is not None and rule.exclusive:
-        before, after = (len(_occupying(each, context.time)) for each in (dossier, changed))
+        before, after = (_lines(each, context.time) for each in (dossier, changed))
         if after > max(1, before):
             raise Rejected(
                 "exclusive",

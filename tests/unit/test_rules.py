@@ -445,6 +445,20 @@ def test_a_renewal_of_the_future_does_not_free_the_place_yet(world: World) -> No
     assert len(apply(world, another, begins).changes()) == 1
 
 
+def test_an_error_in_the_middle_of_a_chain_does_not_make_two_of_it(world: World) -> None:
+    """The first would be in force again, and the last from its first day on, which renews another."""
+    first = commit(world, IDENTITY_ISSUER, identity("first"))
+    middle = commit(world, IDENTITY_ISSUER, identity("middle", renews=first))
+    begins = Millis(world.now + days(30))
+    last = commit(world, IDENTITY_ISSUER, identity("last", renews=middle, valid_from=begins))
+    in_error = set_status(middle, "issued_in_error", "data_error", "identity")
+    assert_refused(world, IDENTITY_ISSUER, in_error, "exclusive")
+    ended = set_status(last, "revoked", "fraud", "identity")
+    world.commit([world.transaction(IDENTITY_ISSUER, ended)])
+    world.commit([world.transaction(IDENTITY_ISSUER, in_error)])
+    assert_refused(world, OTHER_BOARD, identity("another"), "exclusive")
+
+
 def test_no_status_change_puts_a_second_identity_in_force(world: World) -> None:
     """One active identity per NPI, by rule: also when an expired renewal turns out an error."""
     first = commit(world, IDENTITY_ISSUER, identity("first"))
