@@ -110,6 +110,7 @@ def verify_bundle(question: BundleQuestion, state: ProvedState) -> Statement:
     whole = (holder.check(), check_grant(body, network, question.now))
     credentials: list[CredentialResult] = []
     absent: list[str] = []
+    absences: list[Check] = []
     standings: list[tuple[Standing, ...]] = []
     undisclosed = False
     rest = _by_attestation(network.id, presented)
@@ -120,6 +121,7 @@ def verify_bundle(question: BundleQuestion, state: ProvedState) -> Statement:
         credentials.extend(results)
         if dossier is None:
             absent.append(name)
+            absences.append(holder.completeness(network.category(name), None))
         standings.append(tuple([each.standing for each in results]))
         undisclosed |= not any(each.standing is Standing.IN_FORCE and each.presented for each in results)
     strangers = [
@@ -137,7 +139,7 @@ def verify_bundle(question: BundleQuestion, state: ProvedState) -> Statement:
     every = [certified, fresh, *whole]
     for each in credentials:
         every.extend(each.checks)
-    every.extend(proved_absent(name) for name in absent)
+    every.extend(absences)
     every.extend(unopened)
     findings = Findings(
         checks=tuple(every),
@@ -293,14 +295,16 @@ class _Holder:
                 return f"its opening of {opening.category} does not lead to the holder's subjects"
         return ""
 
-    def completeness(self, category: Category, dossier: Dossier) -> Check:
-        """Check 8: unknown for private categories where the holder's history restarts, or may do so.
+    def completeness(self, category: Category, dossier: Dossier | None) -> Check:
+        """Check 8 of a dossier, or of none: unknown for private categories where the holder's history
+        restarts, or may do so.
 
         An NPI that was bound before this holder was enrolled was bound anew, after a lost wallet for example:
         whether the private history restarted then, only the whole identity says.
         """
+        shown = proved_absent(category.name) if dossier is None else complete(dossier)
         if category.by_npi or self._identity is None:
-            return complete(dossier)
+            return shown
         since = self._identity.claims.get("history_restarts")
         if since is not None:
             return Check(
@@ -315,7 +319,7 @@ class _Holder:
                 "the NPI was bound to this holder anew, and claims of the identity that could say that the"
                 " private history restarts are hidden",
             )
-        return complete(dossier)
+        return shown
 
     def about(self, credential: Credential) -> str:
         """Why a document is not about this holder, or not within the scope; "" if it is."""

@@ -445,7 +445,7 @@ def test_an_identity_whose_history_restarts_leaves_private_categories_unknown() 
     assert (statement.verdict, check(statement, 8).outcome) == (Verdict.NOT_ESTABLISHED, UNKNOWN)
 
 
-def bound_anew(*disclosed: str, **claims: str) -> Case:
+def bound_anew(*disclosed: str, attested: bool = True, **claims: str) -> Case:
     """Elena lost her first wallet, in whose private dossier she was suspended, and is bound to a new one."""
     world = World()
     lost = Person("Elena's first wallet", ELENA.npi)
@@ -455,9 +455,16 @@ def bound_anew(*disclosed: str, **claims: str) -> Case:
     attest = Attest("identity", new.subject, new.digest, new.valid_from, new.valid_until, first.id)
     world.commit([world.transaction(IDENTITY_ISSUER, ELENA.enroll(), attest)])
     case = Case(world, ELENA, select(new, [*IDENTITY_CLAIMS, *disclosed]) if disclosed else new.text)
-    case.attest("cme_credit")
+    if attested:
+        case.attest("cme_credit")
     case.scope = ("cme_credit",)
     return case
+
+
+def test_a_dossier_that_is_absent_where_the_history_restarts() -> None:
+    """What stood in the earlier one is not known: its absence completes nothing."""
+    statement = bound_anew(attested=False, history_restarts="2027-01-15").verify()
+    assert (statement.absent, check(statement, 8).outcome) == (("cme_credit",), UNKNOWN)
 
 
 def test_that_the_history_restarts_cannot_be_hidden() -> None:
