@@ -322,14 +322,12 @@ class _Holder:
         return shown
 
     def about(self, credential: Credential) -> str:
-        """Why a document is not about this holder, or not within the scope; "" if it is."""
+        """Why an entry's document is not this holder's, or says more than the scope; "" if all is well.
+
+        Category and subject are those of the dossier: the entry's id is made of them.
+        """
         question, member = self._question, self._member
-        scope = self._scope
-        if credential.category not in scope and credential.category != IDENTITY:
-            return f"a document is of {credential.category}, which is not in the scope"
-        if credential.subject != question.subject(credential.category):
-            return "a document is about somebody else"
-        named = scope.get(credential.category)
+        named = self._scope.get(credential.category)
         if named and not credential.claims.keys() <= set(named):
             return "a document discloses claims that the signed scope does not name"
         key = credential.holder
