@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .exit_codes import OF_VERDICT
+from .exit_codes import OF_VERDICT, ExitCode
 from .output import note, print_json, print_table, printable, say, short
 from .session import Session, command
 
@@ -62,6 +62,7 @@ def verify(
     from credchain.errors import InvalidInput
     from credchain.limits import LIMITS
 
+    session.exit_code = ExitCode.UNREACHABLE  # until there is a verdict
     age = Millis(LIMITS.freshness) if max_age is None else parse_duration(max_age, "max-age")
     if save is not None and save.exists():
         raise InvalidInput(f"{save} exists and is not overwritten", field="save", hint="name a new folder")

@@ -53,6 +53,7 @@ def run(arguments: list[str]) -> int:
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     as_json = "--json" in arguments
+    result: int | None = None
     try:
         result = typer.main.get_command(app).main(arguments, "credchain", standalone_mode=False)
         sys.stdout.flush()
@@ -66,7 +67,7 @@ def run(arguments: list[str]) -> int:
         note("stopped")
         return ExitCode.USAGE
     except (BrokenPipeError, SystemExit):
-        return reader_gone()
+        reader_gone()
     except OSError as problem:
         failed = StorageError(f"cannot write the output: {problem.strerror or problem}")
         return print_error(failed, as_json=as_json)

@@ -41,15 +41,24 @@ def say(text: str) -> None:
 
 def note(text: str) -> None:
     """A line that is not data, whatever a node put into it."""
+    _write_aside(printable(text))
+
+
+def note_json(value: Any) -> None:
+    """One JSON document that is not data: an error."""
+    _write_aside(json.dumps(value))
+
+
+def _write_aside(line: str) -> None:
+    """On standard error. That nobody reads it changes no exit code."""
     with suppress(BrokenPipeError):
-        sys.stderr.write(printable(text) + "\n")
+        sys.stderr.write(line + "\n")
 
 
-def reader_gone() -> int:
-    """Whoever read our output has gone: nothing is wrong, and nothing more can be said."""
+def reader_gone() -> None:
+    """Whoever read our output has gone: nothing more can be said. The exit code stays what it was."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def print_error(problem: CredchainError, *, as_json: bool) -> int:
@@ -62,7 +71,7 @@ def print_error(problem: CredchainError, *, as_json: bool) -> int:
             "hint": problem.hint or None,
             "code": int(code),
         }
-        sys.stderr.write(json.dumps(body) + "\n")
+        note_json(body)
         return int(code)
     note(f"error: {problem.message}")
     if problem.hint:

@@ -243,7 +243,7 @@ def _call(session: Session, name: str, function: Callable[..., None], values: di
             problem.hint = f"credchain {name} --help shows what it takes"
         return print_error(problem, as_json=session.as_json)
     except (BrokenPipeError, SystemExit):
-        return reader_gone()
+        reader_gone()
     except OSError as problem:
         failed = StorageError(f"cannot go on: {problem.strerror or problem}", hint="check the disk's space")
         return print_error(failed, as_json=session.as_json)

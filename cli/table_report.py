@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from .exit_codes import ExitCode
-from .output import note, print_json, say
+from .output import note, note_json, print_json, say
 from .session import Session
 
 if TYPE_CHECKING:
@@ -52,8 +51,6 @@ def refuse_table(session: Session, rows: int, problems: list[Problem]) -> None:
         hint="mend them, or send the good ones with --partial --rejects FILE",
     )
     if session.as_json:
-        import json
-
         body = {
             "error": problem.message,
             "field": problem.field,
@@ -61,7 +58,7 @@ def refuse_table(session: Session, rows: int, problems: list[Problem]) -> None:
             "code": int(ExitCode.USAGE),
             "rejected": _problems_json(problems),
         }
-        sys.stderr.write(json.dumps(body) + "\n")
+        note_json(body)
         session.exit_code = ExitCode.USAGE
         return
     _list_problems(problems)

@@ -782,7 +782,7 @@ READERS: Final = {
 @pytest.mark.parametrize("unbuffered", [False, True], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("kind", sorted(READERS))
 def test_reader_gone(network: SampleNetwork, kind: str, unbuffered: bool) -> None:
-    """Nothing is wrong: exit code 0, not a word. (1 would be an internal or storage error.)"""
+    """Nothing was wrong: exit code 0, not a word. (1 would be an internal or storage error.)"""
     done = _gone(*READERS[kind], home=network.hospital, unbuffered=unbuffered)
     assert done.stderr == ""
     assert done.returncode == 0
@@ -802,11 +802,52 @@ def test_head(network: SampleNetwork) -> None:
     assert done.stdout == "California Example Board\n"
 
 
-def test_reader_of_errors_gone(network: SampleNetwork) -> None:
+@pytest.mark.parametrize("unbuffered", [False, True], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("option", [(), ("--json",)], ids=["people", "json"])
+def test_a_verdict_stays_the_exit_code_when_its_reader_goes(
+    network: SampleNetwork, option: tuple[str, ...], unbuffered: bool
+) -> None:
+    npi = new_npi()
+    change = ("--set", "suspended", "--reason", "under_investigation")
+    quick("status", network.attested(npi), *change, home=network.board, expect=0)
+    for asked, code in ((npi, 4), (new_npi(), 6)):
+        done = _gone("verify", asked, *option, home=network.hospital, unbuffered=unbuffered)
+        assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_a_verdict_stays_the_exit_code_behind_head(network: SampleNetwork) -> None:
+    """As a person types it, with the shell's word on how the first of the two ended."""
+    line = " ".join(f"'{each}'" for each in command("verify", new_npi()))
+    for reader in ("head -1", "true"):
+        done = subprocess.run(
+            ["bash", "-c", f"{line} | {reader}; exit ${{PIPESTATUS[0]}}"],
+            capture_output=True,
+            text=True,
+            env={**environment(), "CREDCHAIN_HOME": str(network.hospital)},
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (6, "")
+
+
+@pytest.mark.parametrize("option", [(), ("--json",)], ids=["people", "json"])
+def test_rejected_rows_stay_the_exit_code_when_their_reader_goes(
+    network: SampleNetwork, tmp_path: Path, option: tuple[str, ...]
+) -> None:
+    table = write_table(tmp_path / "t.csv", [row(new_npi(), "EBR-1"), row("2012345677", "EBR-2")])
+    options = ("--csv", str(table), "--partial", "--rejects", str(tmp_path / "r.csv"))
+    done = _gone("attest", "board_certification", *options, *option, home=network.board)
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("option", [(), ("--json",)], ids=["people", "json"])
+def test_reader_of_errors_gone(network: SampleNetwork, tmp_path: Path, option: tuple[str, ...]) -> None:
     """The exit code still tells."""
-    done = _gone("verify", "2012345677", home=network.hospital, channel="stderr")
+    done = _gone("verify", "2012345677", *option, home=network.hospital, channel="stderr")
     assert done.returncode == 2
     assert done.stdout == ""
+    table = write_table(tmp_path / "t.csv", [row("2012345677", "EBR-2")])
+    attest = ("attest", "board_certification", "--csv", str(table))
+    assert _gone(*attest, *option, home=network.board, channel="stderr").returncode == 2
 
 
 def test_no_standard_output_at_all(network: SampleNetwork) -> None:
