@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 from pathlib import Path
@@ -44,14 +45,22 @@ def _program(
     """Credentials of radiologists: attested once by their issuers, verified anywhere with proofs."""
 
 
-def run(arguments: list[str]) -> int:
-    """The exit code of one call; no traceback reaches a user."""
-    from credchain.errors import CredchainError, InvalidInput, StorageError
-
+def _prepare_streams() -> None:
+    """Somewhere to write even where there is none; what its encoding lacks is written as an escape."""
     if sys.stdout is None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as we run
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of one call; no traceback reaches a user."""
+    from credchain.errors import CredchainError, InvalidInput, StorageError
+
+    _prepare_streams()
     as_json = "--json" in arguments
     result: int | None = None
     try:

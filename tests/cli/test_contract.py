@@ -888,6 +888,18 @@ def test_names_from_elsewhere_cannot_steer_a_terminal(network: SampleNetwork, tm
         assert done.err.startswith("error: ")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_text_outside_the_terminals_encoding(network: SampleNetwork, encoding: str) -> None:
+    """A name that cannot be shown there is written out; the verdict is the same."""
+    npi = new_npi()
+    network.attest(npi, given_name="Łucja")
+    for option in ((), ("--json",)):
+        done = run("verify", npi, *option, home=network.hospital, expect=0, PYTHONIOENCODING=encoding)
+        assert "\\u0141ucja" in done.out
+    refused = run("verify", "--Łucja", home=network.hospital, expect=2, PYTHONIOENCODING=encoding)
+    assert "internal error" not in refused.err
+
+
 def test_default_home_is_the_platforms(tmp_path: Path) -> None:
     """Without --home and CREDCHAIN_HOME; a person must be told which folder was meant."""
     done = run("whoami", "--json", XDG_DATA_HOME=str(tmp_path), HOME=str(tmp_path), expect=2)
