@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .office import id_prefix, open_office, receipt_json
-from .output import note, print_json, print_pairs, progress, say
+from .office import Office, id_prefix, open_office, receipt_json
+from .output import note, print_json, print_pairs, progress, say, short
 from .session import Session
 from .table_report import refuse_table, report
 
@@ -131,7 +131,7 @@ def _attest_one(
         defaults=_defaults(session, start, until),
     )
     with _reserved(out) as write:
-        sent, text = session.run(_send_one(session, category, row, renews))
+        sent, text = session.run(_send_one(session, category, row, renews, dated=start is not None))
         write(text.encode() + b"\n")
     if session.as_json:
         print_json(sent)
@@ -176,7 +176,7 @@ def _single_row(category: Category, issuer: Issuer, **given: Any) -> AttestRow:
 
 
 async def _send_one(
-    session: Session, category: Category, row: AttestRow, renews: str | None
+    session: Session, category: Category, row: AttestRow, renews: str | None, *, dated: bool
 ) -> tuple[dict[str, Any], str]:
     """(the receipt as JSON, the credential's text)."""
     from credchain.credentials.dates import rfc3339
@@ -194,6 +194,7 @@ async def _send_one(
             except InvalidInput as problem:
                 problem.field = "renews"
                 raise
+        await _refuse_ended(office, row, dated=dated)
         confirmed, unconfirmed = await confirm(office.client, [row])
         for found in unconfirmed:
             raise InvalidInput(found.reason, field=found.column or "to", hint=found.hint)
@@ -235,6 +236,36 @@ async def _send_one(
         else:
             note("it is on the ledger by another transaction than this home's: there is no receipt")
         return body, issued.document
+
+
+async def _refuse_ended(office: Office, row: AttestRow, *, dated: bool) -> None:
+    """Rejected where the row was attested before and is not in force any more: it stays as it is."""
+    from credchain.credentials.dates import rfc3339
+    from credchain.errors import Rejected
+    from credchain.ledger.codes import ACTIVE
+
+    known = office.store.issued(row.key)
+    if known is None:
+        return
+    key = (known.category, known.subject)
+    entry = (await office.client.dossiers([key]))[key].entry(known.attestation)
+    if entry is None or (entry.status == ACTIVE and entry.erased is None):
+        return
+    if entry.status != ACTIVE:
+        last = entry.history[-1]
+        now = f"is {entry.status} since {rfc3339(last.time)}, reason {last.reason}"
+    else:
+        now = "its document is erased"
+    first = "another first day" if dated else "its first day"
+    hint = f"to attest it anew, give {first} with --from YYYY-MM-DD"
+    if not entry.terminal and entry.erased is None:
+        hint = f"credchain status {short(entry.id.hex())} --set active --reason reinstated"
+    raise Rejected(
+        "attested",
+        f"attested before, as {short(entry.id.hex())}, and {now}: nothing was sent",
+        field="attestation",
+        hint=hint,
+    )
 
 
 def read_claims(category: Category, sets: list[str], file: Path | None) -> dict[str, Any]:
