@@ -132,7 +132,7 @@ def _attest_one(
     )
     with _reserved(out) as write:
         sent, text = session.run(_send_one(session, category, row, renews, dated=start is not None))
-        write(text.encode() + b"\n")
+        _write_out(write, text, out, sent["attestation"])
     if session.as_json:
         print_json(sent)
         return
@@ -146,20 +146,35 @@ def _reserved(out: Path | None) -> Iterator[Callable[[bytes], None]]:
     """A function that writes the file. The file is made before anything is sent, and is gone again if
     nothing was written: what cannot be kept is not attested."""
     from credchain.errors import InvalidInput, StorageError
-    from credchain.storage.files import replace_file, write_new
+    from credchain.storage.files import PRIVATE, replace_file, write_new
 
     if out is None:
         yield lambda content: None
         return
     try:
-        write_new(out, b"")
+        write_new(out, b"", mode=PRIVATE)
     except (InvalidInput, StorageError) as problem:
         raise InvalidInput(problem.message, field="out", hint="name a new file") from problem
     try:
-        yield lambda content: replace_file(out, content)
+        yield lambda content: replace_file(out, content, mode=PRIVATE)
     except BaseException:
         out.unlink(missing_ok=True)
         raise
+
+
+def _write_out(write: Callable[[bytes], None], text: str, out: Path | None, attestation: str) -> None:
+    """What is attested stays so, whatever becomes of the file."""
+    from credchain.errors import StorageError
+
+    try:
+        write(text.encode() + b"\n")
+    except StorageError as problem:
+        why = getattr(problem.__cause__, "strerror", None) or problem.message
+        raise StorageError(
+            f"attested (id {attestation}), but {out} could not be written: {why}",
+            field="out",
+            hint="the same command with another --out FILE writes it, and attests nothing twice",
+        ) from problem
 
 
 def _single_row(category: Category, issuer: Issuer, **given: Any) -> AttestRow:

@@ -7,6 +7,9 @@ from typing import Final
 
 import pytest
 
+from credchain.errors import StorageError
+from credchain.storage import files
+
 from .network import SampleNetwork, claim_options, npis, quick, row, run, write_table
 
 new_npi = npis(71_000_000)
@@ -90,3 +93,39 @@ def test_a_table_counts_it_as_already(network: SampleNetwork, tmp_path: Path) ->
     _end(network, listed[0]["attestation"], "revoked")
     told = run(*ATTEST, "--csv", table, "--json", home=network.board, expect=0).json
     assert (told["attested"], told["already"]) == (0, 1)
+
+
+# --- into a file ------------------------------------------------------------------------------
+
+
+def test_the_credential_is_written_for_its_owner_alone(network: SampleNetwork, tmp_path: Path) -> None:
+    out = tmp_path / "credential.txt"
+    network.attest(new_npi(), "--out", str(out))
+    assert out.read_text().count("~") > 1
+    assert out.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_cannot_be_written_after_all(
+    network: SampleNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full once the attestation is final: it is told, and the file can be had again."""
+
+    def full(path: Path, content: bytes, *, mode: int = 0) -> None:
+        raise StorageError(f"cannot write {path}: No space left on device")
+
+    npi, out = new_npi(), tmp_path / "credential.txt"
+    asked = (*ATTEST, "--npi", npi, *claim_options(), "--json")
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "replace_file", full)
+        done = quick(*asked, "--out", out, home=network.board, expect=1)
+    listed = quick("issued", "--npi", npi, "--json", home=network.board, expect=0).json["issued"]
+    assert [each["status"] for each in listed] == ["active"]
+    identifier = listed[0]["attestation"]
+    assert done.error["error"].startswith(f"attested (id {identifier}), but {out} could not be written: ")
+    assert "No space left" in done.error["error"]
+    assert not out.exists()
+    before = network.state()
+    another = tmp_path / "another.txt"
+    quick(*asked, "--out", another, home=network.board, expect=0)
+    assert another.read_text().count("~") > 1
+    assert network.state() == before
