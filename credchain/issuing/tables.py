@@ -136,9 +136,22 @@ def _check_columns(
 
 
 def check_rejects(path: Path, table: Path) -> None:
-    """InvalidInput if the rejects would be written over the table itself."""
-    if path.exists() and path.samefile(table):
+    """InvalidInput if the rejects would be written over the table, or over anything but earlier rejects."""
+    if not path.is_file():
+        return
+    if table.exists() and path.samefile(table):
         raise InvalidInput(f"{path} is the table itself", field="rejects", hint="name another file")
+    try:
+        with path.open("r", encoding="utf-8-sig", errors="replace", newline="") as file:
+            header = file.readline(LIMITS.csv_line_bytes)
+    except OSError as problem:
+        raise InvalidInput(f"cannot read {path}: {problem.strerror}", field="rejects") from problem
+    if header and not header.rstrip().endswith(",".join(REJECT_COLUMNS)):
+        raise InvalidInput(
+            f"{path} exists, is no table of rejected rows, and is not overwritten",
+            field="rejects",
+            hint="name a new file",
+        )
 
 
 def write_rejects(path: Path, table: Table, problems: Sequence[Problem]) -> None:

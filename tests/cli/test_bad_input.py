@@ -543,6 +543,36 @@ def test_rejects_do_not_overwrite(network: SampleNetwork, tmp_path: Path) -> Non
     assert network.state() == before
 
 
+@pytest.mark.parametrize("content", [b"my thesis\n", b"npi,notes\n2012345676,mine\n", b"\xff\xfe\x00"])
+def test_rejects_overwrite_nothing_else(network: SampleNetwork, tmp_path: Path, content: bytes) -> None:
+    table = write_table(tmp_path / "t.csv", [row(new_npi(), "EBR-1"), row("2012345677", "EBR-2")])
+    rejects = tmp_path / "r.csv"
+    rejects.write_bytes(content)
+    before = network.state()
+    done = run(
+        *ATTEST, "--csv", table, "--partial", "--rejects", rejects, "--json", home=network.board, expect=2
+    )
+    assert done.error["field"] == "rejects"
+    assert done.hint
+    assert rejects.read_bytes() == content
+    assert network.state() == before
+
+
+def test_rejects_of_the_same_command_are_written_again(network: SampleNetwork, tmp_path: Path) -> None:
+    """What was made for it, empty or by an earlier run, is its to write."""
+    table = write_table(tmp_path / "t.csv", [row(new_npi(), "EBR-1"), row("2012345677", "EBR-2")])
+    rejects = tmp_path / "r.csv"
+    rejects.touch()
+    partial = (*ATTEST, "--csv", table, "--partial", "--rejects", rejects, "--json")
+    first = run(*partial, home=network.board, expect=2).json
+    content = rejects.read_bytes()
+    second = run(*partial, home=network.board, expect=2).json
+    assert (first["attested"], second["already"]) == (1, 1)
+    assert rejects.read_bytes() == content
+    folder = (*partial[:-2], tmp_path, "--json")
+    assert run(*folder, home=network.board, expect=2).error["field"] == "rejects"
+
+
 def test_rejects_that_cannot_be_written(network: SampleNetwork, tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.csv", [row(new_npi(), "EBR-1"), row("2012345677", "EBR-2")])
     before = network.state()
