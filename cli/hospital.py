@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from .session import Session, command
 if TYPE_CHECKING:
     from credchain.certificates import Millis
     from credchain.credentials.npi import Npi
+    from credchain.errors import CredchainError
     from credchain.verification.evidence import Answer
     from credchain.verification.statement import CredentialResult, Statement
 
@@ -53,7 +55,8 @@ def verify(
         bool, typer.Option("--offline", help="Judge a bundle as of its own header, without a node.")
     ] = False,
     save: Annotated[
-        Path | None, typer.Option(help="Keep input, trust anchor and result in this new folder.")
+        Path | None,
+        typer.Option(help="Keep what was given and judged, trust anchor and result in this new folder."),
     ] = None,
 ) -> None:
     """Verify a radiologist by NPI, or a bundle: with proofs, from a node that need not be trusted."""
@@ -63,6 +66,8 @@ def verify(
     from credchain.limits import LIMITS
 
     session.exit_code = ExitCode.UNREACHABLE  # until there is a verdict
+    if not what.strip():
+        raise InvalidInput("nothing was named", field="npi", hint="name an NPI, or a bundle's file")
     age = Millis(LIMITS.freshness) if max_age is None else parse_duration(max_age, "max-age")
     if save is not None and save.exists():
         raise InvalidInput(f"{save} exists and is not overwritten", field="save", hint="name a new folder")
@@ -72,18 +77,23 @@ def verify(
                 "--offline is for bundles", field="offline", hint="a bundle has its own proofs"
             )
         statement = _verify_npi(session, what, category or [], age)
-        evidence = b""
+        kept: dict[str, bytes] = {}
     else:
         if category:
             raise InvalidInput("--category goes with an NPI", field="category", hint="a bundle has its scope")
-        statement, evidence = _verify_bundle(session, _read_bundle(what), age, offline=offline)
-    if save is not None:
-        _save(session, save, statement, evidence)
+        given = _read_bundle(what)
+        statement, judged = _verify_bundle(session, given, age, offline=offline)
+        kept = {"given.ccb": given, "bundle.ccb": judged}
     session.exit_code = OF_VERDICT[statement.verdict.value]
-    if session.as_json:
-        print_json(statement.json())
-    else:
-        _show(session, statement)
+    problem = None if save is None else _save(session, save, statement, kept)
+    try:
+        if session.as_json:
+            print_json(statement.json())
+        else:
+            _show(session, statement, category or (), offline=offline)
+    finally:
+        if problem is not None:
+            raise problem
 
 
 def _is_npi(what: str) -> bool:
@@ -209,36 +219,58 @@ def _verify_bundle(session: Session, data: bytes, age: Millis, *, offline: bool)
     return statement, judged.seal(keys.encryption.public)
 
 
-def _save(session: Session, folder: Path, statement: Statement, evidence: bytes) -> None:
-    """What was given, the trust anchor it was judged by, and the result: for a later look."""
-    import json
+def _save(
+    session: Session, folder: Path, statement: Statement, bundles: dict[str, bytes]
+) -> CredchainError | None:
+    """What was given and judged, the trust anchor it was judged by, and the result: for a later look.
 
+    All of it or nothing, and then why not: a verdict is told in any case.
+    """
+    import json
+    import shutil
+
+    from credchain.errors import CredchainError, StorageError
     from credchain.storage.files import PRIVATE, write_new
 
     result = json.dumps(statement.json(), indent=2).encode() + b"\n"
-    write_new(folder / "result.json", result, mode=PRIVATE)
-    write_new(folder / "network.json", json.dumps(session.network.json(), indent=2).encode() + b"\n")
-    if evidence:
-        write_new(folder / "bundle.ccb", evidence, mode=PRIVATE)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as problem:
+        return StorageError(f"cannot make {folder}: {problem.strerror}", field="save")
+    try:
+        write_new(folder / "result.json", result, mode=PRIVATE)
+        write_new(folder / "network.json", json.dumps(session.network.json(), indent=2).encode() + b"\n")
+        for name, content in bundles.items():
+            write_new(folder / name, content, mode=PRIVATE)
+    except CredchainError as problem:
+        shutil.rmtree(folder, ignore_errors=True)
+        return problem
     note(f"kept in {folder}")
+    return None
 
 
-def _show(session: Session, statement: Statement) -> None:
+def _show(session: Session, statement: Statement, required: Sequence[str], *, offline: bool) -> None:
     """Verdict in words first, as-of, then each credential, then the checks with their sentences."""
-    from credchain.credentials.dates import rfc3339
+    from credchain.credentials.dates import describe_duration, rfc3339
 
     say(_VERDICT_WORDS[statement.verdict.value])
     say(printable(statement.sentence))
     if statement.as_of is None:
         say(f"as of: nothing could be proved, at {rfc3339(statement.verified_at)}")
     else:
+        age = describe_duration(max(statement.verified_at - statement.as_of.time, 0))
         say(
             f"as of: height {statement.as_of.height}, {rfc3339(statement.as_of.time)}, "
             f"{session.network.genesis.name}"
+            + (f"; {age} before now, offline: what changed since cannot show" if offline else "")
         )
     for check in statement.checks:
         if check.outcome.value in ("fail", "unknown") and statement.as_of is not None:
             say(f"because: check {check.id}, {check.name.replace('_', ' ')}: {printable(check.detail)}")
+    why = "which the bundle shares" if statement.did else "which you require"
+    for name in statement.absent:
+        if statement.did or name in required:
+            say(f"because: nothing is attested in {name}, {why}")
     if statement.credentials:
         say("")
         print_table(

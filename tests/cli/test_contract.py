@@ -385,6 +385,21 @@ def test_exit_4_not_current(network: SampleNetwork) -> None:
     assert done.json["credentials"][0]["status"] == "expired"
 
 
+def test_a_required_category_without_an_attestation_is_a_reason(network: SampleNetwork) -> None:
+    npi = new_npi()
+    network.attest(npi)
+    asked = ("verify", npi, "--category", "board_certification", "--category", "state_license")
+    done = quick(*asked, home=network.hospital, expect=6)
+    reasons = [line for line in done.out.splitlines() if line.startswith("because: ")]
+    assert reasons == ["because: nothing is attested in state_license, which you require"]
+    assert "because: " not in quick("verify", npi, home=network.hospital, expect=0).out
+
+
+def test_nothing_to_verify(network: SampleNetwork) -> None:
+    done = quick("verify", "", "--json", home=network.hospital, expect=2)
+    assert "nothing was named" in done.error["error"]
+
+
 def test_exit_5_untrusted(network: SampleNetwork, tmp_path: Path) -> None:
     """California's board attests a Texas licence with a program of its own: the ledger cannot see that,
     a verifier can.

@@ -7,17 +7,24 @@ import csv
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from credchain.cli import hospital
+from credchain.cli.session import Session
 from jwcrypto.jwk import JWK  # type: ignore[import-untyped]  # the package has no types
 from sd_jwt.verifier import SDJWTVerifier
 
 from credchain.credentials.sdjwt import parse
+from credchain.errors import StorageError
 from credchain.keys import key_of
+from credchain.limits import HOUR
+from credchain.storage import files
 from credchain.verification.bundle import MAGIC
+from credchain.verification.checks import Verdict
+from credchain.verification.statement import Statement
 from tests.network.node_process import environment, free_port
 
 from .network import BOARD, HOSPITAL, RFC3339, SampleNetwork, quick
@@ -355,6 +362,36 @@ def test_offline_names_its_age(network: SampleNetwork, bundle: Path, tmp_path: P
     assert done.json["as_of"]["time"] in check(done, 3)["detail"]
 
 
+def test_people_read_the_age_of_an_offline_verdict(
+    network: SampleNetwork, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = fresh_hospital(network, tmp_path / "hospital")
+    words = ("verify", bundle, "--offline", "--max-age", "7d")
+    made = quick(*words, "--json", home=home, expect=0).json["as_of"]
+    now = Session.now
+    monkeypatch.setattr(Session, "now", lambda self: now(self) + 3 * HOUR)
+    told = quick(*words, home=home, expect=0).out.splitlines()[2]
+    assert told.startswith(f"as of: height {made['height']}, {made['time']}, ")
+    assert told.endswith("; 3 h before now, offline: what changed since cannot show")
+    monkeypatch.undo()
+    assert "offline" not in quick("verify", bundle, home=home, expect=0).out.splitlines()[2]
+
+
+def test_a_category_of_the_bundle_without_an_attestation_is_a_reason(
+    network: SampleNetwork, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = fresh_hospital(network, tmp_path / "hospital")
+    judge = hospital._verify_bundle
+
+    def absent(*given: Any, **options: Any) -> tuple[Statement, bytes]:
+        statement, data = judge(*given, **options)
+        return replace(statement, absent=("fellowship",), verdict=Verdict.NOT_ESTABLISHED), data
+
+    monkeypatch.setattr(hospital, "_verify_bundle", absent)
+    done = quick("verify", bundle, home=home, expect=6)
+    assert "because: nothing is attested in fellowship, which the bundle shares" in done.out.splitlines()
+
+
 NOT_FOR_A_BUNDLE: Final = {
     *("aiohttp", "asyncio", "concurrent", "email", "http", "logging", "socket", "ssl"),  # no node is asked
     *("sqlite3", "sqlite_utils", "tempfile", "tomllib", "secrets", "random"),  # no database, no new file
@@ -418,12 +455,39 @@ def test_what_is_saved(network: SampleNetwork, bundle: Path, tmp_path: Path) -> 
     folder = tmp_path / "evidence"
     first = verify(network, bundle, "--save", folder)
     assert first.code == 0
-    assert sorted(each.name for each in folder.iterdir()) == ["bundle.ccb", "network.json", "result.json"]
+    names = ["bundle.ccb", "given.ccb", "network.json", "result.json"]
+    assert sorted(each.name for each in folder.iterdir()) == names
     assert json.loads((folder / "result.json").read_text()) == first.json
-    assert (folder / "bundle.ccb").stat().st_mode & 0o077 == 0
+    assert (folder / "given.ccb").read_bytes() == bundle.read_bytes()
+    for name in ("bundle.ccb", "given.ccb"):
+        assert (folder / name).stat().st_mode & 0o077 == 0
     again = verify(network, folder / "bundle.ccb", "--network", folder / "network.json")
     assert (again.code, again.json["subject"]) == (0, first.json["subject"])
     assert verify(network, bundle, "--save", folder).code == 2, "never overwritten"
+
+
+def test_a_verdict_is_told_though_it_cannot_be_saved(
+    network: SampleNetwork, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full on the way: nothing of the folder is left, so that the next try can make it."""
+    folder, write = tmp_path / "kept" / "evidence", files.write_new
+
+    def full(path: Path, content: bytes, *, mode: int = files.READABLE) -> None:
+        if path.name == "bundle.ccb":
+            raise StorageError(f"cannot write {path}: No space left on device")
+        write(path, content, mode=mode)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "write_new", full)
+        for what in ((), ("--json",)):
+            done = quick("verify", bundle, *what, "--save", folder, home=network.hospital, expect=1)
+            assert "No space left" in done.err
+            assert done.json["verdict"] == "established" if what else done.out.startswith("ESTABLISHED")
+            assert not folder.exists()
+    assert verify(network, bundle, "--save", folder).code == 0
+    (tmp_path / "file").touch()
+    done = verify(network, bundle, "--save", tmp_path / "file" / "evidence")
+    assert (done.code, done.json["verdict"]) == (1, "established")
 
 
 @pytest.mark.parametrize("how", [("--offline", "--max-age", "7d"), ()], ids=["offline", "online"])
