@@ -117,7 +117,7 @@ def sync(
 def list_credentials(session: Session) -> None:
     """Everything attested about you, with its status now; what changed since the last look is marked."""
 
-    async def work() -> tuple[list[Listed], int, dict[str, str | None]]:
+    async def work() -> tuple[list[Listed], int, dict[str, str | None], bool]:
         async with _open(session) as opened:
             listed = await opened.wallet.statuses()
             issuers = sorted({each.entry.issuer for each in listed})
@@ -125,9 +125,9 @@ def list_credentials(session: Session) -> None:
             for did in issuers:
                 member = await opened.client.member(did)
                 names[did] = member.name if member else None
-            return listed, opened.client.seen_height, names
+            return listed, opened.client.seen_height, names, opened.store.npi() is not None
 
-    listed, height, names = session.run(work())
+    listed, height, names, knows_npi = session.run(work())
     from credchain.credentials.dates import day_of, rfc3339
 
     if session.as_json:
@@ -161,13 +161,25 @@ def list_credentials(session: Session) -> None:
             "" if each.entry.valid_until is None else day_of(each.entry.valid_until),
             names[each.entry.issuer] or each.entry.issuer,
             short(each.entry.id.hex()),
-            "; ".join(part for part in (each.change, "" if each.held else "not in the wallet") if part),
+            "; ".join(part for part in (each.change, _missing(each)) if part),
         )
         for each in listed
     ]
-    if not rows:
+    if not knows_npi:
+        note("only private categories were looked at, since the wallet does not know your NPI")
+        note("Next: credchain wallet sync --npi NPI")
+    elif not rows:
         note("nothing is attested about you yet")
     print_table(["category", "status", "from", "until", "issuer", "attestation", "note"], rows)
+
+
+def _missing(each: Listed) -> str:
+    """What to do about a document that the wallet does not have."""
+    if each.held:
+        return ""
+    if each.entry.erased is not None:
+        return "not in the wallet: it was erased"
+    return "not in the wallet: wallet sync, or ask its issuer to send it again"
 
 
 def address(
@@ -233,8 +245,9 @@ def export(
     from .office import id_prefix
 
     prefix = id_prefix(attestation)
-    check_text(audience, "audience")
-    check_text(nonce, "nonce")
+    for name, value in (("audience", audience), ("nonce", nonce)):
+        if not check_text(value, name).strip():
+            raise InvalidInput(f"the {name} is empty", field=name, hint="the verifier says what it is")
     keys = _radiologist(session)
     store = WalletStore(session.home.wallet, session.network.id, keys.wallet_key)
     try:

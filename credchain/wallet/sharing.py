@@ -14,7 +14,7 @@ from ..encoding import Digest
 from ..errors import InvalidInput
 from ..keys import Did
 from ..ledger.codes import HOSPITAL, IDENTITY, PURPOSES
-from ..ledger.records import Dossier, Member
+from ..ledger.records import Dossier, Entry, Member
 from ..limits import LIMITS
 from ..storage.keyfile import KeyPair
 from ..storage.wallet_store import Held, Shared, WalletStore
@@ -121,6 +121,13 @@ class Sharing:
         credentials: list[str] = []
         for each in scope:
             chosen = self._chosen(each.category, dossiers[each.category], held, each.claims, now)
+            if not chosen and self._in_force(dossiers[each.category], now):
+                raise InvalidInput(
+                    f"{each.category} is attested and in force, but its document is not in this wallet",
+                    field="category",
+                    hint="credchain wallet sync collects it; else ask its issuer to run its attest command"
+                    " again, or credchain wallet add FILE",
+                )
             if not chosen:
                 raise InvalidInput(
                     f"the wallet has no {each.category} in force",
@@ -203,13 +210,14 @@ class Sharing:
         now: Millis,
     ) -> list[str]:
         """The documents of the entries in force, each with the chosen claims only."""
-        if dossier is None:
-            return []
-        in_force = [
-            entry for entry in dossier.entries if standing(dossier, entry, now)[0] is Standing.IN_FORCE
-        ]
+        in_force = self._in_force(dossier, now)
         documents = [parse(held[each.credential].text) for each in in_force if each.credential in held]
         return [self._disclosing(each, claims) for each in documents]
+
+    def _in_force(self, dossier: Dossier | None, now: Millis) -> list[Entry]:
+        if dossier is None:
+            return []
+        return [each for each in dossier.entries if standing(dossier, each, now)[0] is Standing.IN_FORCE]
 
     def _disclosing(self, credential: Credential, claims: Sequence[str]) -> str:
         if not claims:

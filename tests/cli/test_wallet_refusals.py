@@ -409,7 +409,13 @@ def test_export_of_what_is_not_there(eve: Shared) -> None:
         words = ("wallet", "export", identifier, "--audience", audience, "--nonce", nonce, "--json")
         refused(eve.who.call(*words), 2, "attestation")
     known = eve.who.listed()[0]["attestation"]
-    for field, audience, nonce in (("audience", "a\nb", "n"), ("nonce", "a", "n\x1b[0m")):
+    for field, audience, nonce in (
+        ("audience", "a\nb", "n"),
+        ("nonce", "a", "n\x1b[0m"),
+        ("audience", "", "n"),
+        ("nonce", "a", ""),
+        ("audience", " ", "n"),
+    ):
         words = ("wallet", "export", known, "--audience", audience, "--nonce", nonce, "--json")
         refused(eve.who.call(*words), 2, field)
 
@@ -488,6 +494,23 @@ def test_share_with_a_wrong_scope(
 ) -> None:
     refused(eve.who.call(*share_words(tmp_path / "b.ccb", *scope)), 2, field)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_share_of_what_is_attested_and_not_in_the_wallet(network: SampleNetwork, tmp_path: Path) -> None:
+    """It is in force: what is missing is the document, and that can be had."""
+    who = radiologist(network, tmp_path).enrolled()
+    who.sync()
+    who.to(INSTITUTE, "cme_credit")
+    done = who.call(*share_words(tmp_path / "b.ccb", "cme_credit"))
+    why = refused(done, 2, "category")
+    assert "attested" in why
+    assert "not in this wallet" in why
+    assert "credchain wallet sync" in done.hint
+    assert "credchain wallet add" in done.hint
+    who.sync()
+    who.share(tmp_path / "b.ccb", "cme_credit")
+    none = who.call(*share_words(tmp_path / "c.ccb", "state_license"))
+    assert "has no state_license in force" in refused(none, 2, "category")
 
 
 @pytest.mark.parametrize(

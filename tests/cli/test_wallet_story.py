@@ -156,6 +156,27 @@ def test_before_a_sync_private_ones_are_listed_as_not_held(ada: Stocked) -> None
     assert {each["change"] for each in ada.before_sync} == {"new"}
 
 
+def test_list_before_the_wallet_knows_its_npi(network: SampleNetwork, tmp_path: Path) -> None:
+    """What was not looked at is not called nothing."""
+    who = radiologist(network, tmp_path).enrolled()
+    network.attest(who.npi)
+    told = who.call("wallet", "list", expect=0).err
+    assert "nothing is attested about you" not in told
+    assert "only private categories were looked at" in told
+    assert "credchain wallet sync --npi NPI" in told
+    who.sync()
+    assert "only private" not in who.call("wallet", "list", expect=0).err
+
+
+def test_list_says_what_to_do_about_what_is_not_held(network: SampleNetwork, tmp_path: Path) -> None:
+    who = radiologist(network, tmp_path).enrolled()
+    who.to(INSTITUTE, "cme_credit")
+    words = "not in the wallet: wallet sync, or ask its issuer to send it again"
+    assert words in who.call("wallet", "list", expect=0).out
+    who.sync()
+    assert "not in the wallet" not in who.call("wallet", "list", expect=0).out
+
+
 def test_list_tells_all_in_the_words_of_the_contract(ada: Stocked) -> None:
     listed = ada.who.call("wallet", "list", "--json", expect=0).json
     assert set(listed) == {"credentials", "as_of"}
