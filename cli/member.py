@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .output import fingerprint_in_groups, note, print_json, print_pairs, printable, say
 from .session import Session, command
+
+if TYPE_CHECKING:
+    from credchain.storage.home import Home
 
 PANEL = "Every member"
 
@@ -93,7 +96,7 @@ def backup(
     session: Session,
     out: Annotated[Path, typer.Option(help="A new file.")],
 ) -> None:
-    """Write an encrypted backup of this home: keys, network, and the wallet's documents."""
+    """Write an encrypted backup of this home: keys, card, network, and the wallet's documents."""
     from credchain.storage.backup import backup_of, write_backup
 
     passphrase = session.passphrase()
@@ -105,6 +108,29 @@ def backup(
     print_pairs([("DID", made.keys.did), ("backup", out), ("documents", len(made.documents))])
     if made.keys.subjects is not None:
         note("Your recovery key is not in it: keep the first backup, which init made.")
+        return
+    _tell_what_is_left_out(session.home)
+
+
+def _tell_what_is_left_out(home: Home) -> None:
+    """A member's backup holds keys, card and network. What else its home has is kept by copying files.
+
+    A validator's safety record is the exception: among several, an old one is worse than none.
+    """
+    alone = home.network_file.exists() and len(home.network().validators.members) == 1
+    found = {
+        home.member_database: "the records of what was issued",
+        home.node_settings: "the node's settings",
+        home.tls_key: "its TLS key, which is not encrypted",
+        home.tls_certificate: "its certificate",
+        **({home.ledger: "the only ledger", home.safety: "what the validator signed"} if alone else {}),
+    }
+    left = [f"{path.name} ({what})" for path, what in found.items() if path.exists()]
+    if left:
+        note(f"Not in it: {', '.join(left)}.")
+        note(f"Copies of these files, made while nothing runs on {home.path}, keep them.")
+    if home.safety.exists() and not alone:
+        note("But never copy safety.db: with an old one a validator could sign against its own word.")
 
 
 def restore(
@@ -123,7 +149,13 @@ def restore(
         print_json(shown)
         return
     print_pairs([("DID", found.keys.did), ("home", session.home.path), ("documents", len(found.documents))])
-    note("Next: credchain wallet sync, which fetches what the backup lacks.")
+    if found.keys.subjects is not None:
+        note("Next: credchain wallet sync, which fetches what the backup lacks.")
+        return
+    note(
+        "The records of what was issued are not in a backup: before you attest, put the old home's member.db"
+    )
+    note(f"into {session.home.path}, or rows that were attested before would be attested a second time.")
 
 
 def join(
