@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..certificates import Millis
 from ..credentials.categories import parse_category
@@ -34,6 +35,8 @@ from ..storage.keyfile import KeyPair, write_keys
 from ..storage.safety_store import SafetyStore
 from .settings import Address, parse_api_url, settings_text
 from .tls import make_certificate, read_certificate
+
+_JURISDICTION: Final = re.compile(r"US(-[A-Z]{2})?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,7 @@ def read_spec(path: Path) -> Spec:
     members = tuple(_member(table, path.parent) for table in tables)
     folder = document.get("categories")
     categories = packaged_categories() if folder is None else _categories(path.parent / str(folder))
+    _check_jurisdictions(members, categories)
     return Spec(_string(document, "name", "spec"), members, tuple(categories))
 
 
@@ -185,15 +189,48 @@ def _member(table: Any, folder: Path) -> SpecMember:
     categories = _strings(table, "categories", name)
     if categories and ISSUER not in roles:
         raise InvalidInput(f"{name} has categories and is no issuer", field="roles", hint="add issuer")
+    if ISSUER in roles and not categories:
+        raise InvalidInput(
+            f"{name} is an issuer of nothing", field="categories", hint="name what it may attest"
+        )
     return SpecMember(
         name=name,
         roles=roles,
         categories=categories,
-        jurisdictions=_strings(table, "jurisdictions", name),
+        jurisdictions=_jurisdictions(table, name),
         file=folder / _string(table, "file", name) if "file" in table else None,
         peer=_string(table, "peer", name) if "peer" in table else None,
         api=_string(table, "api", name) if "api" in table else None,
     )
+
+
+def _jurisdictions(table: dict[str, Any], member: str) -> tuple[str, ...]:
+    found = _strings(table, "jurisdictions", member)
+    for each in found:
+        if not _JURISDICTION.match(each):
+            raise InvalidInput(
+                f"{member} has the jurisdiction {each!r}",
+                field="jurisdictions",
+                hint='write "US" for the whole country, "US-CA" for one state',
+            )
+    return found
+
+
+def _check_jurisdictions(members: Iterable[SpecMember], categories: Iterable[Any]) -> None:
+    """Whoever attests what is good in a jurisdiction has one: else all that it attests is refused."""
+    bound = {
+        str(each.get("category"))
+        for each in categories
+        if isinstance(each, dict) and "jurisdiction_claim" in each
+    }
+    for member in members:
+        for name in member.categories:
+            if name in bound and not member.jurisdictions:
+                raise InvalidInput(
+                    f"{member.name} attests {name} and has no jurisdiction",
+                    field="jurisdictions",
+                    hint='add jurisdictions = ["US-CA"], or ["US"] for the whole country',
+                )
 
 
 def _string(table: dict[str, Any], name: str, what: str) -> str:

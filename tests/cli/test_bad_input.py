@@ -996,6 +996,15 @@ SPECS: Final = {
     "a file and addresses": (SPEC + 'file = "nowhere/member.toml"\n', "peer"),
     "roles is text": (SPEC.replace('["issuer"]', '"issuer"'), "roles"),
     "member is a number": ("name = 'Other'\nmember = 7\n", "member"),
+    "an issuer of nothing": (SPEC.replace('categories = ["board_certification"]\n', ""), "categories"),
+    "a jurisdiction by its name": (SPEC.replace('["US"]', '["California"]'), "jurisdictions"),
+    "half a jurisdiction": (SPEC.replace('["US"]', '["US", "U"]'), "jurisdictions"),
+    "a jurisdiction in small letters": (SPEC.replace('["US"]', '["US-ca"]'), "jurisdictions"),
+    "a jurisdiction with more behind it": (SPEC.replace('["US"]', '["US-CA\\n"]'), "jurisdictions"),
+    "a licensing board of nowhere": (
+        SPEC.replace("board_certification", "state_license").replace('jurisdictions = ["US"]\n', ""),
+        "jurisdictions",
+    ),
     "no category files": ('categories = "empty"\n' + SPEC, "categories"),
 }
 
@@ -1012,6 +1021,11 @@ def _refuse_spec(text: str, field: str, folder: Path) -> Done:
     assert done.error["field"] == (field or done.error["field"])
     assert sorted(each.name for each in folder.iterdir()) == before
     return done
+
+
+def test_a_jurisdiction_where_none_is_claimed_may_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "spec.toml").write_text(SPEC.replace('jurisdictions = ["US"]\n', ""))
+    quick("network", "create", tmp_path / "spec.toml", "--out", tmp_path / "out", expect=0)
 
 
 @pytest.mark.parametrize("kind", sorted(SPECS))
