@@ -75,8 +75,13 @@ def attest(
     to: Annotated[str | None, typer.Option(help="The radiologist's address, for private categories.")] = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="CLAIM=VALUE, repeatable.")] = None,
     claims: Annotated[Path | None, typer.Option(help="JSON file with the claims.")] = None,
-    start: Annotated[str | None, typer.Option("--from", help="First day, YYYY-MM-DD; today.")] = None,
-    until: Annotated[str | None, typer.Option(help="Last day, YYYY-MM-DD.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="First day, YYYY-MM-DD; today. With --csv: of rows without their own."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Last day, YYYY-MM-DD. With --csv: of rows without their own.")
+    ] = None,
     renews: Annotated[str | None, typer.Option(help="An earlier attestation's id, or auto.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the credential to this new file.")] = None,
     table: Annotated[Path | None, typer.Option("--csv", help="A table, one credential a row.")] = None,

@@ -115,6 +115,10 @@ def _reason(problem: Exception) -> str:
         return "nobody listens there"
     if isinstance(problem, aiohttp.ClientConnectorCertificateError) or "CERTIFICATE" in str(problem):
         return "its certificate is not one of this network's"
+    if isinstance(problem, aiohttp.ClientConnectorError):
+        # Its own text shows our TLS context, an object.
+        cause = problem.os_error
+        return cause.strerror or type(cause).__name__
     return str(problem)[:200] or type(problem).__name__
 
 

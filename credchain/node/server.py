@@ -132,7 +132,7 @@ async def _serve(
             await web.TCPSite(runner, address.host, address.port, ssl_context=context).start()
         except OSError as problem:
             raise NetworkError(
-                f"cannot listen on {address.host}:{address.port}: {os.strerror(problem.errno or 0)}",
+                f"cannot listen on {address.host}:{address.port}: {_system_words(problem)}",
                 field="node.toml listen_api",
                 hint="another program uses the port, or the address is not this machine's",
             ) from problem
@@ -147,6 +147,13 @@ async def _serve(
         driver.stop()
         waiting.cancel()
         await ordering
+
+
+def _system_words(problem: OSError) -> str:
+    """The system's own; a name that is not found has a negative number, which only its error knows."""
+    if problem.errno is not None and problem.errno > 0:
+        return os.strerror(problem.errno)
+    return problem.strerror or type(problem).__name__
 
 
 def _links(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -1097,6 +1098,22 @@ def test_node_settings_that_are_wrong(other: Path, tmp_path: Path) -> None:
         done = run("node", "run", "--json", home=home, expect=2)
         assert done.error["field"]
     assert not (home / "ledger.db").exists()
+
+
+def test_a_name_that_leads_nowhere(network: SampleNetwork, other: Path, tmp_path: Path) -> None:
+    """In the words of the system: no number of an error, no object of ours."""
+    home = tmp_path / "node"
+    shutil.copytree(other / "validators" / "a-node", home)
+    settings = home / "node.toml"
+    nowhere = "nobody.invalid:17441"
+    settings.write_text(re.sub(r"(?m)^listen_api = .*$", f'listen_api = "{nowhere}"', settings.read_text()))
+    found = run("node", "run", "--json", home=home, expect=6)
+    asked = run("members", "--node", f"https://{nowhere}", "--json", home=network.hospital, expect=6)
+    for told in (found.error["error"], asked.error["error"]):
+        assert "nobody.invalid" in told
+        for words in ("Unknown error", "ssl:", "SSLContext", "Errno"):
+            assert words not in told
+    assert "name" in found.error["error"].partition(nowhere)[2].lower()
 
 
 def test_node_run_in_a_home_of_another_role(network: SampleNetwork) -> None:
