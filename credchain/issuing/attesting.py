@@ -12,7 +12,7 @@ from ..client import Client
 from ..credentials.categories import Category
 from ..credentials.sdjwt import SALT_BYTES, issue
 from ..encoding import Digest
-from ..errors import InvalidInput, Rejected
+from ..errors import InvalidInput, NetworkError, Rejected
 from ..ledger.operations import Attest, attestation_id
 from ..ledger.records import Dossier, Entry
 from ..ledger.transactions import MAX_OPERATIONS
@@ -90,11 +90,21 @@ class Attesting:
         if outcome.problems and not partial:
             return outcome
         remaining = iter([row for row in waiting if row.key in renewals])
-        while chunk := list(islice(remaining, MAX_OPERATIONS)):
-            await self._attest_chunk(chunk, renewals, outcome, partial=partial)
+        try:
+            while chunk := list(islice(remaining, MAX_OPERATIONS)):
+                await self._attest_chunk(chunk, renewals, outcome, partial=partial)
+                await self._outbox.deliver()
+                progress(len(chunk))
             await self._outbox.deliver()
-            progress(len(chunk))
-        await self._outbox.deliver()
+        except NetworkError as problem:
+            done = outcome.attested + outcome.already
+            if not done or len(rows) == 1:
+                raise
+            raise NetworkError(
+                f"{done} of {len(rows)} rows are on the ledger; then {problem.message}",
+                field=problem.field,
+                hint=problem.hint,
+            ) from problem
         return outcome
 
     async def _attest_chunk(

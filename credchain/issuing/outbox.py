@@ -171,7 +171,7 @@ class Outbox:
                     await self._hand_over([each], deposit)
         except NetworkError as problem:
             raise NetworkError(
-                f"attested, but a document was not handed over: {problem.message}",
+                f"a document of what is attested was not handed over: {problem.message}",
                 field=problem.field,
                 hint="run the command again: it goes on, and attests nothing twice",
             ) from problem

@@ -47,6 +47,26 @@ def test_a_table_says_it_too(network: SampleNetwork, tmp_path: Path) -> None:
     assert "2 rows: 2 attested" in run(*line, home=home, expect=0).out
 
 
+def test_a_table_of_which_a_part_is_on_the_ledger_says_how_much(
+    network: SampleNetwork, tmp_path: Path
+) -> None:
+    home = network.copy(network.board, tmp_path / "board")
+    rows = [row(NEXT_NPI(), f"EBR-39001{number}") for number in range(3)]
+    run(
+        "attest",
+        "board_certification",
+        "--csv",
+        write_table(tmp_path / "a.csv", rows[:2]),
+        home=home,
+        expect=0,
+    )
+    line = ("attest", "board_certification", "--csv", write_table(tmp_path / "b.csv", rows))
+    failed = run(*line, *_nobody(), home=home, expect=6)
+    assert "not committed yet" in failed.err
+    assert "2 of 3 rows are on the ledger; then no node gave an answer" in failed.err
+    assert "3 rows: 1 attested, 2 already" in run(*line, home=home, expect=0).out
+
+
 def test_a_status_that_was_never_sent_has_the_plain_error(network: SampleNetwork, tmp_path: Path) -> None:
     """Nothing was written down, so nothing waits: the words are those of a node that is down."""
     home = network.copy(network.board, tmp_path / "board")
