@@ -340,7 +340,7 @@ class Client:
         cursor: tuple[Digest, ...] = ()
         clock = asyncio.get_running_loop().time
         until = clock() + LIMITS.collection_time / SECOND
-        while clock() < until:
+        while clock() < until and len(met) < LIMITS.mailbox_items_per_sender:
             body = await self._mail("collect", request(cursor))(node)
             items = body.get("items")
             mails = [_mail(each) for each in items] if type(items) is list else []

@@ -275,7 +275,7 @@ async def test_a_node_that_took_long_to_say_nothing_makes_no_other_too_new(stage
         assert await _verify(stage, client) is Verdict.ESTABLISHED
 
 
-async def test_a_mailbox_that_never_ends(stage: Stage) -> None:
+async def test_a_mailbox_that_never_ends(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that is not full is the last, whatever else there could be."""
     key = stage.made.keys(HOSPITAL)
 
@@ -290,6 +290,15 @@ async def test_a_mailbox_that_never_ends(stage: Stage) -> None:
         async with asyncio.timeout(60):
             pages = [page async for page in client.mail(ask)]
         assert (len(pages), len(liar.asked)) == (1, 1)
+        # Nor do full pages go on for ever: beyond what one sender may leave, nothing more is asked for.
+        monkeypatch.setattr(
+            client_module,
+            "LIMITS",
+            replace(LIMITS, mailbox_items_per_collection=1, mailbox_items_per_sender=7),
+        )
+        async with asyncio.timeout(60):
+            pages = [page async for page in client.mail(ask)]
+        assert (len(pages), len(liar.asked)) == (7, 8)
 
 
 # --- headers ----------------------------------------------------------------------------------
