@@ -87,7 +87,7 @@ class WalletStore:
         self._network = network
         self._box = SecretBox(key)
         if path.exists() and path.stat().st_size < _LEAST_BYTES:
-            raise StorageError(f"the wallet {path} is empty: it was cut short", hint=_HINT)
+            raise StorageError(f"the wallet {path} was cut short", hint=_HINT)
         with storage_errors(f"cannot open {path}", hint=_HINT):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._conn = sqlite3.connect(path, isolation_level=None)

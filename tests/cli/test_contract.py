@@ -803,16 +803,21 @@ def test_reader_gone(network: SampleNetwork, kind: str, unbuffered: bool) -> Non
     assert done.returncode == 0
 
 
-def test_head(network: SampleNetwork) -> None:
-    """As a person types it."""
-    line = " ".join(f"'{each}'" for each in command("members"))
-    done = subprocess.run(
-        ["bash", "-c", f"{line} | head -1"],
+def _piped(reader: str, *arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """``credchain … | reader`` in a shell; its exit code is credchain's own."""
+    line = " ".join(f"'{each}'" for each in command(*arguments))
+    return subprocess.run(
+        ["bash", "-c", f"{line} | {reader}; exit ${{PIPESTATUS[0]}}"],
         capture_output=True,
         text=True,
-        env={**environment(), "CREDCHAIN_HOME": str(network.hospital)},
+        env={**environment(), "CREDCHAIN_HOME": str(home)},
         check=False,
     )
+
+
+def test_head(network: SampleNetwork) -> None:
+    """As a person types it."""
+    done = _piped("head -1", "members", home=network.hospital)
     assert done.stderr == ""
     assert done.stdout == "California Example Board\n"
 
@@ -832,15 +837,8 @@ def test_a_verdict_stays_the_exit_code_when_its_reader_goes(
 
 def test_a_verdict_stays_the_exit_code_behind_head(network: SampleNetwork) -> None:
     """As a person types it, with the shell's word on how the first of the two ended."""
-    line = " ".join(f"'{each}'" for each in command("verify", new_npi()))
     for reader in ("head -1", "true"):
-        done = subprocess.run(
-            ["bash", "-c", f"{line} | {reader}; exit ${{PIPESTATUS[0]}}"],
-            capture_output=True,
-            text=True,
-            env={**environment(), "CREDCHAIN_HOME": str(network.hospital)},
-            check=False,
-        )
+        done = _piped(reader, "verify", new_npi(), home=network.hospital)
         assert (done.returncode, done.stderr) == (6, "")
 
 

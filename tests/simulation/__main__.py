@@ -18,7 +18,7 @@ from pathlib import Path
 from .schedule import LARGEST, SMALLEST, Report, run_schedule
 
 HANGS_AFTER = 30
-"""Seconds of a processor; a schedule takes half a second, the longest of 100,000 took a few."""
+"""Seconds of a processor: far more than any schedule takes."""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,14 +21,9 @@ from credchain.verification.by_npi import Question, verify_npi
 from credchain.verification.checks import Check
 from credchain.verification.evidence import Answer, open_answer
 from credchain.verification.statement import CredentialResult, Statement
+from tests.unit.vector_files import load, named, raw
 
-VECTORS: dict[str, Any] = json.loads(
-    (Path(__file__).parents[1] / "vectors" / "judging.json").read_text(encoding="utf-8")
-)
-
-
-def named(vectors: list[dict[str, Any]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("vector", vectors, ids=[each["name"] for each in vectors])
+VECTORS = load("judging.json")
 
 
 @cache
@@ -56,7 +50,7 @@ def judge_answer(vector: dict[str, Any]) -> Statement:
 
 
 def judge_bundle(vector: dict[str, Any]) -> Statement:
-    bundle = Bundle.decode(bytes.fromhex(vector["bundle"]))
+    bundle = Bundle.decode(raw(vector["bundle"]))
     asked = vector["question"]
     question = BundleQuestion(bundle=bundle, audience=check_did(asked["audience"]), **numbers(asked))
     return verify_bundle(question, open_answer(bundle.evidence, question.network))
@@ -123,5 +117,5 @@ def test_bundles(vector: dict[str, Any]) -> None:
 
 def test_the_sealed_file() -> None:
     vector = VECTORS["sealed"]
-    key = BoxKey.from_seed(bytes.fromhex(VECTORS["seeds"][f"{vector['recipient']}-box"]))
-    assert open_bundle(bytes.fromhex(vector["file"]), key).hex() == vector["content"]
+    key = BoxKey.from_seed(raw(VECTORS["seeds"][f"{vector['recipient']}-box"]))
+    assert open_bundle(raw(vector["file"]), key).hex() == vector["content"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,24 +23,10 @@ from credchain.ledger.transactions import Transaction
 from credchain.verification.by_npi import Question, verify_npi
 from credchain.verification.evidence import Answer, open_answer
 from credchain.verification.statement import Statement
+from tests.unit.vector_files import as_digest, load, named, raw
 
-VECTORS: dict[str, Any] = json.loads(
-    (Path(__file__).parents[1] / "vectors" / "ledger.json").read_text(encoding="utf-8")
-)
+VECTORS = load("ledger.json")
 REFUSED: dict[str, Any] = VECTORS["refused"]
-
-
-def named(vectors: list[dict[str, Any]]) -> pytest.MarkDecorator:
-    """One test a vector, under the vector's name."""
-    return pytest.mark.parametrize("vector", vectors, ids=[each["name"] for each in vectors])
-
-
-def raw(text: str) -> bytes:
-    return bytes.fromhex(text)
-
-
-def as_digest(text: str) -> Digest:
-    return Digest(raw(text))
 
 
 def network() -> Network:

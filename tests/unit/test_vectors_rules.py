@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,22 +27,9 @@ from credchain.ledger.state import State
 from credchain.ledger.statemap import StateMap, value_digest
 from credchain.ledger.transactions import Transaction
 from credchain.mailbox import decode_request
+from tests.unit.vector_files import as_digest, load, named, raw
 
-_FOLDER = Path(__file__).parents[1] / "vectors"
-RULES: dict[str, Any] = json.loads((_FOLDER / "rules.json").read_text(encoding="utf-8"))
-HOLDERS: dict[str, Any] = json.loads((_FOLDER / "holders.json").read_text(encoding="utf-8"))
-
-
-def named(vectors: list[dict[str, Any]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("vector", vectors, ids=[each["name"] for each in vectors])
-
-
-def raw(text: str) -> bytes:
-    return bytes.fromhex(text)
-
-
-def as_digest(text: str) -> Digest:
-    return Digest(raw(text))
+RULES, HOLDERS = load("rules.json"), load("holders.json")
 
 
 class Base:
